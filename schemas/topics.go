@@ -1,0 +1,69 @@
+// Package schemas names what crosses a boundary: the Kafka topics. Its folders hold the rest: events (what is said on the
+// topics), ledger (the Postgres tables) and warehouse (the ClickHouse tables). It connects to nothing.
+package schemas
+
+import "time"
+
+// The topics. All of them are keyed by customer id and have the same number of partitions, so that a customer's payments,
+// loans and behaviours meet in one place; exceptions are said at the topic.
+const (
+	Payments  = "payments"  // channels publish payment events
+	Loans     = "loans"     // channels publish loan events
+	Behaviors = "behaviors" // channels publish behaviour events
+
+	PaymentsDecided  = "payments.decided"  // the gate's Decision on each payment event
+	LoansDecided     = "loans.decided"     // the gate's Decision on each loan event
+	BehaviorsDecided = "behaviors.decided" // each behaviour event once, verdict observed
+
+	LedgerResults = "ledger.results" // the book's LedgerResult for each decision
+	DeadLetters   = "deadletters"    // whatever cannot be read or applied; original bytes, reason and position
+
+	CustomerTiers = "customers.tiers" // compacted: the value tier of each customer
+	Rules         = "rules"           // compacted, one partition, key = ruleset name: the live rulesets (YAML)
+	Lists         = "lists"           // compacted, one partition, key = list/value: allow, deny and watch lists
+
+	// GateState is compacted: partition p holds the aggregates that the gate owning partition p of the inputs has kept,
+	// key = entity. It restores state after a restart, and tells the other gates about shared entities.
+	GateState = "gate.state"
+)
+
+// MaxRecordBytes bounds one record on any topic, key and headers included: what is larger is refused before it is sent.
+const MaxRecordBytes = 1 << 20
+
+// Retention of event topics: what the whole pipeline may lag behind, with room for a long weekend.
+const Retention = 7 * 24 * time.Hour
+
+// StateRetention bounds how long an idle entity stays in GateState: the longest window (30 days) and a day.
+const StateRetention = 31 * 24 * time.Hour
+
+// A Topic is what must exist before a part starts.
+type Topic struct {
+	Name       string
+	Compacted  bool          // keep the newest record of each key
+	Single     bool          // one partition instead of the configured number
+	KeepFor    time.Duration // 0: for ever (compacted topics)
+	MaxMessage int           // bytes
+}
+
+// Topics lists every topic of the house.
+func Topics() []Topic {
+	event := func(name string) Topic { return Topic{Name: name, KeepFor: Retention, MaxMessage: MaxRecordBytes} }
+	return []Topic{
+		event(Payments), event(Loans), event(Behaviors),
+		event(PaymentsDecided), event(LoansDecided), event(BehaviorsDecided),
+		event(LedgerResults), event(DeadLetters),
+		{Name: CustomerTiers, Compacted: true, MaxMessage: MaxRecordBytes},
+		{Name: Rules, Compacted: true, Single: true, MaxMessage: MaxRecordBytes},
+		{Name: Lists, Compacted: true, Single: true, MaxMessage: MaxRecordBytes},
+		{Name: GateState, Compacted: true, KeepFor: StateRetention, MaxMessage: 4 * MaxRecordBytes},
+	}
+}
+
+// DecidedTopic returns the topic of the decisions on an input topic's events ("payments" → "payments.decided"), or "".
+func DecidedTopic(input string) string {
+	switch input {
+	case Payments, Loans, Behaviors:
+		return input + ".decided"
+	}
+	return ""
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -153,7 +154,7 @@ func (c Config) checkPartitions(ctx context.Context, admin *kadm.Client) error {
 			names = append(names, c.Topic(t.Name))
 		}
 	}
-	details, err := admin.ListTopics(ctx, names...)
+	details, err := c.visible(ctx, admin, names)
 	if err != nil {
 		return fmt.Errorf("list the topics on %v: %w", c.Brokers, err)
 	}
@@ -212,6 +213,25 @@ func (c Config) Supervise(ctx context.Context, part string, run func(context.Con
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, longestPause)
+	}
+}
+
+// visible lists topics once all of them are there: brokers learn of a new topic some time after the controller has
+// said that it exists (KRaft).
+func (c Config) visible(ctx context.Context, admin *kadm.Client, names []string) (kadm.TopicDetails, error) {
+	for {
+		details, err := admin.ListTopics(ctx, names...)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(names, func(n string) bool { return len(details[n].Partitions) == 0 }) {
+			return details, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 }
 

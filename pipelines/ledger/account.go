@@ -1,0 +1,168 @@
+// Package ledger is the book as a state machine: accounts, transfers between two of them, and what may not happen. It
+// keeps nothing, knows no clock and no database, and does not know why money moves: payments and lending say that.
+package ledger
+
+import (
+	"strconv"
+	"strings"
+
+	"sluice/schemas/events"
+)
+
+// AccountKey names an account: type, owner and currency, "wallet:C42:CNY". The type ends at the first ':' or '/', the
+// currency is what follows the last ':'; what is between may hold any character. Platform accounts that every shard
+// writes are striped, "fees/3:CNY", so that shards do not wait for each other; their sum is the account.
+type AccountKey string
+
+// Wallet is a customer's wallet.
+func Wallet(customer string, c events.Currency) AccountKey {
+	return AccountKey("wallet:" + customer + ":" + c.Code())
+}
+
+// CustomerAccount is a customer's account by its own id, and the wallet for an empty one.
+func CustomerAccount(customer, account string, c events.Currency) AccountKey {
+	if account == "" {
+		return Wallet(customer, c)
+	}
+	return AccountKey("account:" + ownerEscape.Replace(customer) + "/" + account + ":" + c.Code())
+}
+
+// ownerEscape keeps the '/' between owner and account the first one, so that no two owners share a key.
+var ownerEscape = strings.NewReplacer("%", "%25", "/", "%2F")
+
+// MerchantPayable is what the house owes a merchant.
+func MerchantPayable(merchant string, c events.Currency) AccountKey {
+	return AccountKey("merchant:" + merchant + ":" + c.Code())
+}
+
+// Clearing is what a payment channel ("card", "bank_transfer") owes the house.
+func Clearing(channel string, shard int32, c events.Currency) AccountKey {
+	return AccountKey("clearing:" + channel + "/" + strconv.Itoa(int(shard)) + ":" + c.Code())
+}
+
+// Fees is the house's income from fees.
+func Fees(shard int32, c events.Currency) AccountKey { return striped("fees", shard, c) }
+
+// InterestIncome is the house's income from loans.
+func InterestIncome(shard int32, c events.Currency) AccountKey { return striped("interest", shard, c) }
+
+// Suspense holds what the house had to pay and has yet to get from someone: charge-backs a merchant could not cover.
+func Suspense(shard int32, c events.Currency) AccountKey { return striped("suspense", shard, c) }
+
+// LoanReceivable is what the borrower of a loan owes.
+func LoanReceivable(loan string, c events.Currency) AccountKey {
+	return AccountKey("loan:" + loan + ":" + c.Code())
+}
+
+func striped(name string, shard int32, c events.Currency) AccountKey {
+	return AccountKey(name + "/" + strconv.Itoa(int(shard)) + ":" + c.Code())
+}
+
+// Currency returns the currency at the key's end, false if the house does not know it.
+func (k AccountKey) Currency() (events.Currency, bool) {
+	return events.ParseCurrency(string(k[strings.LastIndexByte(string(k), ':')+1:]))
+}
+
+// Type returns the account's type, false if there is none of that name.
+func (k AccountKey) Type() (*AccountType, bool) {
+	name := string(k)
+	if end := strings.IndexAny(name, ":/"); end >= 0 {
+		name = name[:end]
+	}
+	for i := range types {
+		if types[i].Name == name {
+			return &types[i], true
+		}
+	}
+	return nil, false
+}
+
+// Side is one side of an account.
+type Side uint8
+
+// The sides. Assets and what is owed to the house grow by debits, what the house owes and earns by credits.
+const (
+	DebitSide Side = iota
+	CreditSide
+)
+
+// String returns "debit" or "credit".
+func (s Side) String() string { return [...]string{"debit", "credit"}[s] }
+
+// AccountType is what all accounts of a kind have in common.
+type AccountType struct {
+	Name    string
+	Normal  Side  // the side that makes the balance grow
+	Floored bool  // the balance may not fall below Floor
+	Floor   int64 // minor units; meaningful where Floored
+	Striped bool  // one account a shard; the sum is what counts
+	Say     string
+}
+
+// types lists every type of account there is; a new one is a line here.
+var types = []AccountType{
+	{Name: "wallet", Normal: CreditSide, Floored: true, Say: "a customer's money"},
+	{Name: "account", Normal: CreditSide, Floored: true, Say: "a customer's money on a further account"},
+	{Name: "merchant", Normal: CreditSide, Floored: true, Say: "owed to a merchant"},
+	{Name: "clearing", Normal: DebitSide, Striped: true, Say: "owed by a payment channel"},
+	{Name: "fees", Normal: CreditSide, Striped: true, Say: "income from fees"},
+	{Name: "interest", Normal: CreditSide, Striped: true, Say: "income from loans"},
+	{Name: "suspense", Normal: DebitSide, Striped: true, Say: "paid by the house, to be recovered"},
+	{Name: "loan", Normal: DebitSide, Floored: true, Say: "owed by a borrower"},
+}
+
+// Types lists the types of accounts.
+func Types() []AccountType { return append([]AccountType(nil), types...) }
+
+// Account is one account as it stands. Amounts are minor units of Currency and never negative: a balance is the
+// difference of two sums that only grow.
+type Account struct {
+	ID             int64 // the database's number, 0 where there is none
+	Key            AccountKey
+	Currency       events.Currency
+	Type           *AccountType
+	DebitsPosted   int64
+	CreditsPosted  int64
+	DebitsPending  int64 // held by transfers that may still be posted or voided
+	CreditsPending int64
+	Version        int64 // transfers posted on this account so far
+	Floored        bool  // the available balance may not fall below Floor; from the type, unless the account has its own
+	Floor          int64
+
+	changed bool // noted in Book.Changed
+}
+
+// NewAccount returns the empty account of a key, false if the key names no type or currency.
+func NewAccount(key AccountKey) (Account, bool) {
+	t, known := key.Type()
+	c, ok := key.Currency()
+	if !known || !ok {
+		return Account{}, false
+	}
+	return Account{Key: key, Type: t, Currency: c, Floored: t.Floored, Floor: t.Floor}, true
+}
+
+// Balance is what has been posted, positive on the normal side.
+func (a *Account) Balance() int64 {
+	if a.Type.Normal == DebitSide {
+		return a.DebitsPosted - a.CreditsPosted
+	}
+	return a.CreditsPosted - a.DebitsPosted
+}
+
+// Available is Balance without what pending transfers may still take.
+func (a *Account) Available() int64 {
+	if a.Type.Normal == DebitSide {
+		return a.Balance() - a.CreditsPending
+	}
+	return a.Balance() - a.DebitsPending
+}
+
+// covers says whether the account can be debited (side DebitSide) or credited with amount. What makes the balance grow
+// is always covered.
+func (a *Account) covers(side Side, amount int64) bool {
+	if side == a.Type.Normal || !a.Floored {
+		return true
+	}
+	return a.Available()-amount >= a.Floor
+}

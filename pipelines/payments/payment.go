@@ -1,0 +1,164 @@
+// Package payments is a payment's life: which event moves which money, and what of it may still be taken back. It keeps
+// nothing, decides no risk (the gate does) and knows no clock: time comes from the events.
+package payments
+
+import (
+	"time"
+
+	"sluice/pipelines/ledger"
+	"sluice/schemas/events"
+	eventsv1 "sluice/schemas/events/v1"
+)
+
+// Status is where a payment stands.
+type Status uint8
+
+// The statuses. A payment begins as Posted, Rejected, InReview or Declined, by the verdict on it and the book's answer.
+const (
+	NoStatus    Status = iota
+	Posted             // the money moved
+	Rejected           // approved, but the book refused it; final but for Voided and Failed
+	InReview           // a person looks at it; no money moved
+	Declined           // the gate declined it; no money moved
+	Settled            // the channel has settled it
+	Refunded           // all of it was given back
+	ChargedBack        // what was left of it was taken back
+	Voided             // cancelled: what was left of it and its fee were given back
+	Failed             // the channel could not carry it out: as Voided
+	statuses           // how many there are
+)
+
+var statusNames = [statuses]string{
+	"none", "posted", "rejected", "in_review", "declined", "settled", "refunded", "charged_back", "voided", "failed",
+}
+
+// String returns the status in words: "charged_back".
+func (s Status) String() string {
+	if s >= statuses {
+		s = NoStatus
+	}
+	return statusNames[s]
+}
+
+// ParseStatus returns the status of its word, false if there is none.
+func ParseStatus(word string) (Status, bool) {
+	for s := NoStatus + 1; s < statuses; s++ {
+		if statusNames[s] == word {
+			return s, true
+		}
+	}
+	return NoStatus, false
+}
+
+// Payment is a payment's life so far. Amounts are minor units of Currency. Plan never changes one: it returns the next.
+type Payment struct {
+	ID           string
+	Customer     string // who pays, or is paid for a top-up
+	Account      string // of the customer; "" is the wallet
+	Counterparty string
+	Merchant     string
+	Method       eventsv1.PaymentMethod
+	Purpose      eventsv1.PaymentPurpose
+	Currency     events.Currency
+	Amount       int64 // asked for
+	Captured     int64 // moved: Amount, or 0 if it was not approved or the book refused
+	Fee          int64 // of Captured, kept from the merchant; stays kept on a refund
+	Refunded     int64
+	ChargedBack  int64
+	Reversed     int64 // given back by a void or a failure, the fee aside
+	Status       Status
+	Code         string // why the book rejected it, "" if it did not
+	Shard        int32  // stripe of the platform's accounts it was posted on
+	InitiatedAt  time.Time
+	ChangedAt    time.Time // event time of the last change
+}
+
+// Left is what of the payment has been moved and not taken back.
+func (p *Payment) Left() int64 { return p.Captured - p.Refunded - p.ChargedBack - p.Reversed }
+
+// MethodName is the method in a word: "bank_transfer". It names the channel's clearing account.
+func MethodName(m eventsv1.PaymentMethod) string {
+	switch m {
+	case eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET:
+		return "wallet"
+	case eventsv1.PaymentMethod_PAYMENT_METHOD_CARD:
+		return "card"
+	case eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER:
+		return "bank_transfer"
+	case eventsv1.PaymentMethod_PAYMENT_METHOD_QUICK_PAY:
+		return "quick_pay"
+	}
+	return "unspecified"
+}
+
+// ParseMethod returns the method of its word, false if there is none.
+func ParseMethod(word string) (eventsv1.PaymentMethod, bool) {
+	for n := range eventsv1.PaymentMethod_name {
+		if m := eventsv1.PaymentMethod(n); MethodName(m) == word {
+			return m, true
+		}
+	}
+	return 0, false
+}
+
+// PurposeName is the purpose in a word: "top_up". It is the kind of the payment's first transfer.
+func PurposeName(p eventsv1.PaymentPurpose) string {
+	switch p {
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP:
+		return "top_up"
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER:
+		return "transfer"
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE:
+		return "purchase"
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL:
+		return "withdrawal"
+	}
+	return "unspecified"
+}
+
+// ParsePurpose returns the purpose of its word, false if there is none.
+func ParsePurpose(word string) (eventsv1.PaymentPurpose, bool) {
+	for n := range eventsv1.PaymentPurpose_name {
+		if p := eventsv1.PaymentPurpose(n); PurposeName(p) == word {
+			return p, true
+		}
+	}
+	return 0, false
+}
+
+// from is the account the money comes from.
+func (p *Payment) from() ledger.AccountKey {
+	if p.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP {
+		return p.clearing()
+	}
+	if p.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL || p.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET {
+		return p.account()
+	}
+	return p.clearing()
+}
+
+// to is the account the money goes to.
+func (p *Payment) to() ledger.AccountKey {
+	switch p.Purpose {
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER:
+		return ledger.Wallet(p.Counterparty, p.Currency)
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE:
+		return ledger.MerchantPayable(p.Merchant, p.Currency)
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL:
+		return p.clearing()
+	}
+	return p.account()
+}
+
+func (p *Payment) account() ledger.AccountKey {
+	return ledger.CustomerAccount(p.Customer, p.Account, p.Currency)
+}
+
+// clearing is the account of the channel. What enters or leaves a wallet with no other instrument named goes by bank.
+func (p *Payment) clearing() ledger.AccountKey {
+	m := p.Method
+	if m == eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET {
+		m = eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER
+	}
+	return ledger.Clearing(MethodName(m), p.Shard, p.Currency)
+}

@@ -1,0 +1,321 @@
+package payments
+
+import (
+	"math/big"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"sluice/pipelines/ledger"
+	"sluice/schemas/events"
+	eventsv1 "sluice/schemas/events/v1"
+)
+
+const (
+	wallet = eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET
+	card   = eventsv1.PaymentMethod_PAYMENT_METHOD_CARD
+	bank   = eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER
+	quick  = eventsv1.PaymentMethod_PAYMENT_METHOD_QUICK_PAY
+
+	topUp      = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP
+	transfer   = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER
+	purchase   = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE
+	withdrawal = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL
+)
+
+var (
+	cny = events.MustCurrency("CNY")
+	at  = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+)
+
+// house is the least of a poster: payments by id and a book.
+type house struct {
+	book     *ledger.Book
+	payments map[string]*Payment
+}
+
+func newHouse() *house {
+	return &house{ledger.NewBook(0), map[string]*Payment{}}
+}
+
+func (h *house) apply(d *events.Decision) string {
+	step := Plan(d, 3, h.payments[d.Event.PaymentID], StandardFees())
+	code := step.Code
+	next := step.Next
+	if code == "" {
+		got := h.post(step.Transfers)
+		if got == ledger.InsufficientFunds && step.Otherwise != nil {
+			got = h.post(step.Otherwise)
+		}
+		if code = got.String(); got != ledger.OK {
+			next = step.Refused
+			if next != nil {
+				next.Code = code
+			}
+		}
+	}
+	if next != nil {
+		h.payments[d.Event.PaymentID] = next
+	}
+	return code
+}
+
+func (h *house) post(linked []ledger.Transfer) ledger.Code {
+	for _, t := range linked {
+		for _, key := range []ledger.AccountKey{t.Debit, t.Credit} {
+			if h.book.Account(key) == nil {
+				a, _ := ledger.NewAccount(key)
+				h.book.Load(a)
+			}
+		}
+	}
+	return h.book.Apply(linked)
+}
+
+func (h *house) balance(key ledger.AccountKey) int64 {
+	if a := h.book.Account(key); a != nil {
+		return a.Balance()
+	}
+	return 0
+}
+
+func decision(kind events.Kind, id string, amount int64, change ...func(*events.Decision)) *events.Decision {
+	d := &events.Decision{Verdict: events.Approve, Event: events.Event{
+		Kind: kind, Time: at, PaymentID: id, CustomerID: "A", CounterpartyID: "B", MerchantID: "M", Method: wallet,
+		Purpose: purchase, Amount: amount, Currency: cny,
+	}}
+	for _, c := range change {
+		c(d)
+	}
+	return d
+}
+
+func with(p eventsv1.PaymentPurpose, m eventsv1.PaymentMethod) func(*events.Decision) {
+	return func(d *events.Decision) { d.Event.Purpose, d.Event.Method = p, m }
+}
+
+func verdict(v events.Verdict) func(*events.Decision) {
+	return func(d *events.Decision) { d.Verdict = v }
+}
+
+const (
+	aWallet  = ledger.AccountKey("wallet:A:CNY")
+	bWallet  = ledger.AccountKey("wallet:B:CNY")
+	merchant = ledger.AccountKey("merchant:M:CNY")
+	fees     = ledger.AccountKey("fees/3:CNY")
+	suspense = ledger.AccountKey("suspense/3:CNY")
+	cards    = ledger.AccountKey("clearing:card/3:CNY")
+	banks    = ledger.AccountKey("clearing:bank_transfer/3:CNY")
+	quicks   = ledger.AccountKey("clearing:quick_pay/3:CNY")
+)
+
+// A life is a sequence of decisions on payments with the code of each and the balances at the end. The wallet of A
+// starts with 10,000 from the bank.
+func TestLives(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		d    *events.Decision
+		want string
+	}
+	type balances map[ledger.AccountKey]int64
+	init := func(amount int64, change ...func(*events.Decision)) *events.Decision {
+		return decision(events.PaymentInitiated, "P", amount, change...)
+	}
+	later := func(kind events.Kind, amount int64, change ...func(*events.Decision)) *events.Decision {
+		return decision(kind, "P", amount, change...)
+	}
+	otherwise := func(f func(*events.Event)) func(*events.Decision) { return func(d *events.Decision) { f(&d.Event) } }
+	// spend empties the merchant's account, so that it cannot pay back.
+	spend := func(h *house) {
+		h.book.Apply([]ledger.Transfer{{Debit: merchant, Credit: banks, Amount: h.balance(merchant), Currency: cny, Kind: "payout"}})
+	}
+	for name, c := range map[string]struct {
+		steps  []step
+		before func(*house) // called before the last step
+		want   balances
+	}{
+		"top-up by card":        {steps: []step{{init(500, with(topUp, card)), "posted"}}, want: balances{aWallet: 10500, cards: 500}},
+		"top-up without a card": {steps: []step{{init(500, with(topUp, wallet)), "posted"}}, want: balances{aWallet: 10500, banks: 10500}},
+		"transfer":              {steps: []step{{init(500, with(transfer, wallet)), "posted"}}, want: balances{aWallet: 9500, bWallet: 500}},
+		"transfer by card":      {steps: []step{{init(500, with(transfer, card)), "posted"}}, want: balances{aWallet: 10000, bWallet: 500, cards: 500}},
+		"transfer to oneself": {steps: []step{{init(500, with(transfer, wallet), otherwise(func(e *events.Event) { e.CounterpartyID = "A" })), "same_account"}},
+			want: balances{aWallet: 10000}},
+		"transfer from a further account": {steps: []step{{init(500, with(transfer, wallet), otherwise(func(e *events.Event) { e.AccountID = "savings" })), "insufficient_funds"}},
+			want: balances{aWallet: 10000, "account:A/savings:CNY": 0}},
+		"purchase":                             {steps: []step{{init(5000), "posted"}}, want: balances{aWallet: 5000, merchant: 4970, fees: 30}},
+		"purchase, fee rounded up from a half": {steps: []step{{init(250), "posted"}}, want: balances{aWallet: 9750, merchant: 248, fees: 2}},
+		"purchase too small for a fee":         {steps: []step{{init(83), "posted"}}, want: balances{aWallet: 9917, merchant: 83}},
+		"purchase by card":                     {steps: []step{{init(5000, with(purchase, card)), "posted"}}, want: balances{aWallet: 10000, merchant: 4970, fees: 30, cards: 5000}},
+		"purchase by quick pay":                {steps: []step{{init(5000, with(purchase, quick)), "posted"}}, want: balances{merchant: 4970, fees: 30, quicks: 5000}},
+		"withdrawal":                           {steps: []step{{init(500, with(withdrawal, bank)), "posted"}}, want: balances{aWallet: 9500, banks: 9500}},
+		"withdrawal above the balance": {steps: []step{{init(10001, with(withdrawal, bank)), "insufficient_funds"}, {init(1), "payment_exists"}},
+			want: balances{aWallet: 10000}},
+		"declined":  {steps: []step{{init(500, verdict(events.Decline)), "declined"}, {later(events.PaymentRefunded, 1), "payment_not_posted"}}, want: balances{aWallet: 10000}},
+		"in review": {steps: []step{{init(500, verdict(events.Review)), "in_review"}, {later(events.PaymentCaptured, 500), "ignored"}}, want: balances{aWallet: 10000}},
+		"declined, then failed, then refunded": {steps: []step{{init(500, verdict(events.Decline)), "declined"}, {later(events.PaymentFailed, 500), "recorded"}, {later(events.PaymentRefunded, 1), "payment_not_posted"}},
+			want: balances{aWallet: 10000}},
+		"duplicate":     {steps: []step{{init(500, verdict(events.Duplicate)), "duplicate"}, {later(events.PaymentRefunded, 1), "payment_unknown"}}, want: balances{aWallet: 10000}},
+		"observed":      {steps: []step{{init(500, verdict(events.Observed)), "ignored"}, {later(events.PaymentRefunded, 1), "payment_unknown"}}, want: balances{aWallet: 10000}},
+		"id used twice": {steps: []step{{init(500), "posted"}, {init(700), "payment_exists"}}, want: balances{aWallet: 9500}},
+		"life without money": {steps: []step{{init(500), "posted"}, {later(events.PaymentAuthorized, 500), "ignored"}, {later(events.PaymentCaptured, 500), "ignored"},
+			{later(events.PaymentSettled, 500), "recorded"}, {later(events.PaymentSettled, 500), "ignored"}, {later(events.PaymentVoided, 500), "payment_settled"}},
+			want: balances{aWallet: 9500, merchant: 497, fees: 3}},
+		"refunds in parts": {steps: []step{{init(5000), "posted"}, {later(events.PaymentRefunded, 1000), "posted"}, {later(events.PaymentRefunded, 4001), "refund_exceeds_payment"},
+			{later(events.PaymentRefunded, 3970), "posted"}, {later(events.PaymentRefunded, 30), "insufficient_funds"}},
+			want: balances{aWallet: 9970, merchant: 0, fees: 30}},
+		"refund in review": {steps: []step{{init(5000), "posted"}, {later(events.PaymentRefunded, 1000, verdict(events.Review)), "in_review"}}, want: balances{aWallet: 5000}},
+		"refund observed":  {steps: []step{{init(5000), "posted"}, {later(events.PaymentRefunded, 1000, verdict(events.Observed)), "posted"}}, want: balances{aWallet: 6000}},
+		"refund of another's payment": {steps: []step{{init(5000), "posted"}, {later(events.PaymentRefunded, 1, otherwise(func(e *events.Event) { e.CustomerID = "B" })), "payment_of_another"}},
+			want: balances{aWallet: 5000, bWallet: 0}},
+		"refund in another currency": {steps: []step{{init(5000), "posted"}, {later(events.PaymentRefunded, 1, otherwise(func(e *events.Event) { e.Currency = events.MustCurrency("USD") })), "currency_mismatch"}},
+			want: balances{aWallet: 5000}},
+		"refund by card goes to the card": {steps: []step{{init(5000, with(purchase, card)), "posted"}, {later(events.PaymentRefunded, 1000), "posted"}},
+			want: balances{aWallet: 10000, cards: 4000, merchant: 3970, fees: 30}},
+		"refund of a transfer": {steps: []step{{init(500, with(transfer, wallet)), "posted"}, {later(events.PaymentRefunded, 500), "posted"}, {later(events.PaymentRefunded, 1), "refund_exceeds_payment"}},
+			want: balances{aWallet: 10000, bWallet: 0}},
+		"charge-back the merchant covers": {steps: []step{{init(5000, with(purchase, card)), "posted"}, {decision(events.PaymentInitiated, "Q", 5000), "posted"}, {later(events.PaymentChargedBack, 5000), "posted"}},
+			want: balances{cards: 0, merchant: 4940, fees: 60, suspense: 0}},
+		"charge-back the merchant cannot cover": {steps: []step{{init(5000, with(purchase, card)), "posted"}, {later(events.PaymentChargedBack, 5000), "posted"}}, before: spend,
+			want: balances{cards: 0, merchant: 0, fees: 30, suspense: 5000}},
+		"charge-back after a part was refunded": {steps: []step{{init(5000), "posted"}, {decision(events.PaymentInitiated, "Q", 1000), "posted"},
+			{later(events.PaymentRefunded, 2000), "posted"}, {later(events.PaymentChargedBack, 5000), "posted"}, {later(events.PaymentRefunded, 1), "refund_exceeds_payment"}, {later(events.PaymentChargedBack, 1), "refund_exceeds_payment"}},
+			want: balances{aWallet: 9000, merchant: 964, fees: 36}},
+		"charge-back of what was declined": {steps: []step{{init(500, verdict(events.Decline)), "declined"}, {later(events.PaymentChargedBack, 500), "payment_not_posted"}}, want: balances{aWallet: 10000}},
+		"void": {steps: []step{{init(5000), "posted"}, {later(events.PaymentVoided, 5000), "posted"}, {later(events.PaymentVoided, 5000), "ignored"}, {later(events.PaymentRefunded, 1), "refund_exceeds_payment"}},
+			want: balances{aWallet: 10000, merchant: 0, fees: 0}},
+		"void the merchant cannot cover": {steps: []step{{init(5000), "posted"}, {later(events.PaymentVoided, 5000), "insufficient_funds"}}, before: spend, want: balances{aWallet: 5000, fees: 30}},
+		"failure by card":                {steps: []step{{init(5000, with(purchase, card)), "posted"}, {later(events.PaymentFailed, 5000), "posted"}}, want: balances{cards: 0, merchant: 0, fees: 0}},
+		"failure the merchant cannot cover": {steps: []step{{init(5000, with(purchase, card)), "posted"}, {later(events.PaymentFailed, 5000), "posted"}}, before: spend,
+			want: balances{cards: 0, merchant: 30, fees: 0, suspense: 5000}},
+		"failed withdrawal": {steps: []step{{init(500, with(withdrawal, bank)), "posted"}, {later(events.PaymentFailed, 500), "posted"}}, want: balances{aWallet: 10000}},
+		"unknown payment":   {steps: []step{{later(events.PaymentRefunded, 500), "payment_unknown"}}, want: balances{aWallet: 10000}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse()
+			h.apply(decision(events.PaymentInitiated, "opening", 10000, with(topUp, bank)))
+			for i, s := range c.steps {
+				if i == len(c.steps)-1 && c.before != nil {
+					c.before(h)
+				}
+				if got := h.apply(s.d); got != s.want {
+					t.Errorf("step %d (%s %d): got %s, want %s", i+1, s.d.Event.Kind, s.d.Event.Amount, got, s.want)
+				}
+			}
+			for key, want := range c.want {
+				if got := h.balance(key); got != want {
+					t.Errorf("%s: balance %d, want %d", key, got, want)
+				}
+			}
+		})
+	}
+}
+
+// Whatever comes in whatever order: a payment never gives back more than it moved, what it moved is what its transfers
+// say, and Plan leaves the payment it was given alone.
+func TestRandomLives(t *testing.T) {
+	t.Parallel()
+	kinds := []events.Kind{events.PaymentInitiated, events.PaymentAuthorized, events.PaymentCaptured, events.PaymentVoided,
+		events.PaymentRefunded, events.PaymentRefunded, events.PaymentChargedBack, events.PaymentSettled, events.PaymentFailed}
+	rapid.Check(t, func(t *rapid.T) {
+		h := newHouse()
+		h.apply(decision(events.PaymentInitiated, "opening", 300, with(topUp, bank)))
+		purpose := rapid.SampledFrom([]eventsv1.PaymentPurpose{topUp, transfer, purchase, withdrawal}).Draw(t, "purpose")
+		method := rapid.SampledFrom([]eventsv1.PaymentMethod{wallet, card, bank, quick}).Draw(t, "method")
+		start := len(h.book.Posted())
+		for range rapid.IntRange(1, 12).Draw(t, "events") {
+			d := decision(rapid.SampledFrom(kinds).Draw(t, "kind"), "P", rapid.Int64Range(1, 400).Draw(t, "amount"), with(purpose, method),
+				verdict(rapid.SampledFrom([]events.Verdict{events.Approve, events.Approve, events.Approve, events.Observed, events.Review, events.Decline, events.Duplicate}).Draw(t, "verdict")))
+			var before Payment
+			p := h.payments["P"]
+			if p != nil {
+				before = *p
+			}
+			h.apply(d)
+			if p != nil && *p != before {
+				t.Fatalf("%s changed the payment it was given: %+v, was %+v", d.Event.Kind, *p, before)
+			}
+			checkPayment(t, h, start)
+		}
+	})
+}
+
+func checkPayment(t *rapid.T, h *house, start int) {
+	p := h.payments["P"]
+	if p == nil {
+		return
+	}
+	given := p.Refunded + p.ChargedBack + p.Reversed
+	if given < 0 || given > p.Captured || p.Left() < 0 || p.Captured > p.Amount {
+		t.Fatalf("%+v gives back %d", p, given)
+	}
+	var moved, back, fee int64
+	for _, x := range h.book.Posted()[start:] {
+		switch x.Kind {
+		case KindFee:
+			fee += x.Amount
+		case KindFeeReturn:
+			fee -= x.Amount
+		case KindRefund, KindChargeBack, KindVoid, KindFailure, KindLoss:
+			back += x.Amount
+		default:
+			moved += x.Amount
+		}
+	}
+	wantFee := p.Fee
+	if p.Reversed > 0 {
+		wantFee = 0
+	}
+	if moved != p.Captured || back != given || fee != wantFee {
+		t.Fatalf("%+v: transfers moved %d, gave back %d, fee %d", p, moved, back, fee)
+	}
+}
+
+// A fee is the exact share rounded half up, for every amount and rate.
+func TestFeeIsExact(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		amount := rapid.Int64Range(1, events.MaxAmount).Draw(t, "amount")
+		bp := rapid.Int64Range(0, BasisPoint).Draw(t, "bp")
+		got := FeeSchedule{{Purpose: purchase, BasisPoints: bp}}.Fee(purchase, card, amount)
+		want := new(big.Int).Mul(big.NewInt(amount), big.NewInt(bp))
+		want.Add(want, big.NewInt(BasisPoint/2)).Div(want, big.NewInt(BasisPoint))
+		if want.Cmp(big.NewInt(got)) != 0 || got > amount {
+			t.Fatalf("%d at %d basis points: got %d, want %s", amount, bp, got, want)
+		}
+	})
+}
+
+func TestFeeSchedule(t *testing.T) {
+	t.Parallel()
+	s := FeeSchedule{{purchase, card, 100}, {Purpose: purchase, BasisPoints: 50}}
+	for _, c := range []struct {
+		p    eventsv1.PaymentPurpose
+		m    eventsv1.PaymentMethod
+		want int64
+	}{{purchase, card, 100}, {purchase, wallet, 50}, {transfer, card, 0}} {
+		if got := s.Fee(c.p, c.m, 10_000); got != c.want {
+			t.Errorf("%s by %s: fee %d, want %d", c.p, c.m, got, c.want)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	t.Parallel()
+	for s := NoStatus + 1; s < statuses; s++ {
+		if got, ok := ParseStatus(s.String()); !ok || got != s {
+			t.Errorf("status %s reads as %s, %v", s, got, ok)
+		}
+	}
+	for n := range eventsv1.PaymentMethod_name {
+		if got, ok := ParseMethod(MethodName(eventsv1.PaymentMethod(n))); !ok || int32(got) != n {
+			t.Errorf("method %d reads as %v, %v", n, got, ok)
+		}
+	}
+	for n := range eventsv1.PaymentPurpose_name {
+		if got, ok := ParsePurpose(PurposeName(eventsv1.PaymentPurpose(n))); !ok || int32(got) != n {
+			t.Errorf("purpose %d reads as %v, %v", n, got, ok)
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package risk
+
+import (
+	"slices"
+	"strconv"
+
+	"sluice/rules"
+	"sluice/schemas/events"
+)
+
+// ErrorPrefix starts the name of an evidence value that tells of a rule which could not be evaluated: "error/card-testing".
+// Something it reads is unknown for this event, and the rule does not say what then.
+const ErrorPrefix = "error/"
+
+// maxErrors bounds how many of these one decision carries.
+const maxErrors = 8
+
+// noCurrency marks an entry of State.currency not looked up yet.
+const noCurrency = 1<<16 - 1
+
+// Decide stages an event of an owned partition: adds it to the aggregates and asks the rules. It fills Event, Verdict,
+// Score, Hits, Ruleset, Evidence and Tier; where the event stood is the caller's to add. An event whose source and id
+// were decided before gets Duplicate and stages nothing.
+func (s *State) Decide(p int32, ev *events.Event) events.Decision {
+	part := s.owned[p]
+	if part == nil {
+		panic("risk: Decide for partition " + strconv.Itoa(int(p)) + ", which is not assigned")
+	}
+	d := events.Decision{Event: *ev, Ruleset: s.engine.id, Tier: s.tiers[ev.CustomerID]}
+	id := identityOf(ev.Source, ev.ID)
+	if _, again := part.seen[id]; again || part.past.has(id, len(part.ids)) {
+		d.Verdict = events.Duplicate
+		return d
+	}
+	part.seen[id] = struct{}{}
+	part.ids = append(part.ids, id)
+	s.now = moment{part, ev, ev.Time.UnixMilli()}
+	part.newestNow = max(part.newestNow, s.now.ms)
+	s.frame.Reset(ev, d.Tier, s)
+	for _, i := range s.engine.before[ev.Kind] {
+		s.frame.Set(i, s.Aggregate(i))
+	}
+	s.count()
+	s.explain(&d, s.engine.rules.Evaluate(s.frame))
+	return d
+}
+
+// count adds the event to every aggregate that it belongs to.
+func (s *State) count() {
+	e := s.now.event
+	for i := range s.engine.adds[e.Kind] {
+		k := &s.engine.adds[e.Kind][i]
+		var ok bool
+		if s.key, ok = appendKey(s.key[:0], k.key, k.key, e); !ok {
+			continue
+		}
+		var w *working
+		for _, d := range k.defs {
+			if d.where != nil && d.where.Eval(s.frame) != rules.True {
+				continue
+			}
+			amount, hash, currency, ok := s.contribution(d, e)
+			if !ok {
+				continue
+			}
+			if w == nil {
+				w = s.load(s.now.partition, s.key, k.key.Shared())
+				w.entity.touch(s.now.ms)
+				s.now.partition.change(w)
+			}
+			w.entity.open(d, currency).add(s.now.ms, amount, hash)
+		}
+	}
+}
+
+// contribution is what an event adds to an aggregate; false if it lacks the amount or the value.
+func (s *State) contribution(d *definition, e *events.Event) (amount int64, hash uint64, currency uint16, ok bool) {
+	switch {
+	case d.fn == rules.Distinct:
+		v := d.field.Of(e)
+		return 0, hashOf(v), 0, v != ""
+	case d.amount != rules.NoAmount:
+		amount, ok = d.amount.Of(e)
+		return amount, 0, s.packed(e.Currency), ok
+	}
+	return 0, 0, 0, true
+}
+
+// packed is a currency's code in 16 bits, five for each letter: it is kept in the state, where the table's index may not.
+func (s *State) packed(c events.Currency) uint16 {
+	if s.currency[c] == noCurrency {
+		n := uint16(0)
+		for _, letter := range []byte(c.Code()) {
+			n = n<<5 | uint16(letter-'A'+1)
+		}
+		s.currency[c] = n
+	}
+	return s.currency[c]
+}
+
+// Aggregate reads an aggregate for the event being decided, over the partial sums of all partitions. It is how the rules
+// read; it has no meaning outside of Decide.
+func (s *State) Aggregate(index int) rules.Value {
+	a := &s.engine.rules.Aggregates[index]
+	d := s.engine.defs[index]
+	e := s.now.event
+	var ok bool
+	if s.key, ok = appendKey(s.key[:0], a.By, a.For, e); !ok {
+		return rules.Value{}
+	}
+	currency := uint16(0)
+	if d.amount != rules.NoAmount {
+		if e.Currency == 0 {
+			return rules.Value{}
+		}
+		currency = s.packed(e.Currency)
+	}
+	s.reading = reading{def: d, ms: s.now.ms, members: s.reading.members[:0]}
+	own := s.load(s.now.partition, s.key, a.By.Shared())
+	if found := own.entity.find(d.id, currency); found != nil {
+		s.reading.gather(found)
+	}
+	if own.shared {
+		s.gatherOthers(own.key, d, currency)
+	}
+	return s.reading.value(e.Currency)
+}
+
+// gatherOthers adds what other partitions know of a shared entity: staged here, committed here, or followed.
+func (s *State) gatherOthers(key string, d *definition, currency uint16) {
+	for _, id := range s.order {
+		p := s.owned[id]
+		if p == s.now.partition || len(p.staged) == 0 {
+			continue
+		}
+		if w := p.staged[key]; w != nil {
+			if found := w.entity.find(d.id, currency); found != nil {
+				s.reading.gather(found)
+			}
+		}
+	}
+	for _, part := range s.shared[key] {
+		if part.partition == s.now.partition.id {
+			continue
+		}
+		if p := s.owned[part.partition]; p != nil && p.staged[key] != nil {
+			continue
+		}
+		if s.scratch.decodeOne(part.blob, d, currency) {
+			s.reading.gather(&s.scratch)
+		}
+	}
+}
+
+// explain writes the outcome into the decision: the rules that fired, what they read, and which could not be evaluated.
+func (s *State) explain(d *events.Decision, o rules.Outcome) {
+	d.Verdict, d.Score = o.Verdict, o.Score
+	var told []int
+	for _, rule := range o.Hits {
+		d.Hits = append(d.Hits, events.Hit{Rule: rule.ID, Score: rule.Score, Reason: rule.Reason})
+		s.frame.Evidence(rule, func(i int, v rules.Value) {
+			if slices.Contains(told, i) {
+				return
+			}
+			told = append(told, i)
+			value := events.Value{Name: s.engine.rules.Aggregates[i].Name}
+			if v.Known {
+				value.Text = v.Decimal.String()
+			}
+			d.Evidence = append(d.Evidence, value)
+		})
+	}
+	for _, id := range o.Errors[:min(len(o.Errors), maxErrors)] {
+		d.Evidence = append(d.Evidence, events.Value{Name: ErrorPrefix + id})
+	}
+}

@@ -1,0 +1,109 @@
+package rules
+
+import (
+	"sluice/schemas/events"
+)
+
+// Frame is what the conditions of one ruleset read: an event, the customer's tier and the aggregates, each read at most
+// once an event. It is reused from event to event and belongs to one goroutine.
+type Frame struct {
+	event  *events.Event
+	tier   string
+	source Aggregates
+	values []Value
+	read   []bool
+
+	activation activation // for conditions that cel-go evaluates
+	errors     []string   // ids of rules that could not be evaluated, of the event in hand
+	hits       []*Rule
+}
+
+// NewFrame returns a frame for a ruleset's conditions.
+func (r *Ruleset) NewFrame() *Frame {
+	f := &Frame{values: make([]Value, len(r.Aggregates)), read: make([]bool, len(r.Aggregates))}
+	f.activation = activation{frame: f, scope: r.scope}
+	return f
+}
+
+// Reset turns the frame to the next event. Where conditions of aggregates need no source.
+func (f *Frame) Reset(e *events.Event, tier string, source Aggregates) {
+	f.event, f.tier, f.source = e, tier, source
+	clear(f.read)
+	f.errors, f.hits = f.errors[:0], f.hits[:0]
+}
+
+// Set gives an aggregate's value beforehand, for one that must be read before the event itself is counted.
+func (f *Frame) Set(index int, v Value) { f.values[index], f.read[index] = v, true }
+
+// Aggregate returns an aggregate's value.
+func (f *Frame) Aggregate(index int) Value {
+	if !f.read[index] {
+		f.values[index] = f.source.Aggregate(index)
+		f.read[index] = true
+	}
+	return f.values[index]
+}
+
+// amount turns minor units into a decimal of major units.
+func (f *Frame) amount(minor int64) Decimal {
+	return Decimal{minor, uint8(f.event.Currency.Exponent())}
+}
+
+// Outcome is what a ruleset says of one event. Its slices are the frame's: good until the next Reset.
+type Outcome struct {
+	Score   int32
+	Verdict events.Verdict // Approve, Review or Decline; Observed for events that ask nothing
+	Hits    []*Rule
+	Errors  []string // ids of rules that did not fire because something they read is unknown or too large
+}
+
+// Asks says whether events of a kind want a verdict.
+func Asks(kind events.Kind) bool {
+	return kind == events.PaymentInitiated || kind == events.LoanApplied
+}
+
+// Evaluate asks every rule of the event's kind.
+func (r *Ruleset) Evaluate(f *Frame) Outcome {
+	var o Outcome
+	worst := events.Approve
+	for _, rule := range r.byKind[f.event.Kind] {
+		switch rule.When.Eval(f) {
+		case True:
+			f.hits = append(f.hits, rule)
+			o.Score += rule.Score
+			worst = max(worst, rule.Verdict)
+		case Unknown:
+			f.errors = append(f.errors, rule.ID)
+		}
+	}
+	o.Hits, o.Errors = f.hits, f.errors
+	o.Verdict = events.Observed
+	if Asks(f.event.Kind) {
+		t := r.Outcomes[f.event.Kind.Family()]
+		switch {
+		case t.Decline > 0 && o.Score >= t.Decline:
+			worst = events.Decline
+		case t.Review > 0 && o.Score >= t.Review:
+			worst = max(worst, events.Review)
+		}
+		o.Verdict = worst
+	}
+	return o
+}
+
+// Evidence calls yield for each aggregate that a rule has read of the event in hand.
+func (f *Frame) Evidence(rule *Rule, yield func(index int, v Value)) {
+	for _, i := range rule.Reads {
+		if f.read[i] {
+			yield(i, f.values[i])
+		}
+	}
+}
+
+// nanoseconds turns an aggregate of seconds into a duration.
+func nanoseconds(d Decimal) int64 {
+	for e := d.Exponent; e < 9; e++ {
+		d.Coefficient *= 10
+	}
+	return d.Coefficient
+}

@@ -1,0 +1,552 @@
+package rules
+
+import (
+	"cmp"
+	"hash/fnv"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"sluice/schemas/events"
+)
+
+// Names of rulesets, rules and aggregates. An aggregate's is also a name in CEL; a rule's may have dashes.
+var (
+	rulesetName   = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+	ruleName      = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,63}$`)
+	aggregateName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+	windowText    = regexp.MustCompile(`^([1-9][0-9]{0,5})([mhd])$`)
+)
+
+// maxSay bounds a rule's text for people, in bytes.
+const maxSay = 500
+
+// Load parses, checks and compiles a ruleset. Its error is a Mistakes: all that is wrong, with file, line, column and what
+// to write instead. No bytes make it panic. The file's name is for messages only.
+func Load(file string, data []byte) (*Ruleset, error) {
+	d := &document{file: file}
+	body := d.parse(data)
+	if body == nil {
+		return nil, d.failed("the file is empty; a ruleset starts with ruleset: and version:")
+	}
+	l := loader{document: d, ruleset: &Ruleset{Source: slices.Clone(data)}}
+	l.load(body)
+	if len(d.mistakes) > 0 {
+		return nil, d.failed("")
+	}
+	l.ruleset.index()
+	return l.ruleset, nil
+}
+
+func (d *document) failed(otherwise string) error {
+	if len(d.mistakes) == 0 {
+		d.failAt(0, 0, "%s", otherwise)
+	}
+	slices.SortStableFunc(d.mistakes, func(a, b Mistake) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return d.mistakes
+}
+
+// loader fills a ruleset from its document.
+type loader struct {
+	*document
+	ruleset *Ruleset
+	filter  *scope // what where: can name
+}
+
+func (l *loader) load(body ast.Node) {
+	var aggregates, rules, outcomes ast.Node
+	named, numbered := false, false
+	for _, e := range l.mapping(body, "a ruleset", []string{"ruleset", "version", "aggregates", "rules", "outcomes"}) {
+		switch e.key {
+		case "ruleset":
+			named = true
+			l.ruleset.Name = l.text(e.value, "ruleset")
+			if !rulesetName.MatchString(l.ruleset.Name) {
+				l.fail(e.value, "ruleset: %q is no name; use small letters, digits and dashes", l.ruleset.Name)
+			}
+		case "version":
+			numbered = true
+			l.ruleset.Version = int(l.integer(e.value, "version", 1, 1_000_000_000))
+		case "aggregates":
+			aggregates = e.value
+		case "rules":
+			rules = e.value
+		case "outcomes":
+			outcomes = e.value
+		}
+	}
+	if !named {
+		l.fail(body, "the ruleset has no name; write ruleset: fraud")
+	}
+	if !numbered {
+		l.fail(body, "the ruleset has no version; write version: 1")
+	}
+	l.outcomes(outcomes)
+	if l.aggregates(aggregates) {
+		l.rules(rules)
+	}
+}
+
+// outcomes reads {review: 50, decline: 80}, or one of these for each of payment and loan.
+func (l *loader) outcomes(n ast.Node) {
+	if n == nil {
+		return
+	}
+	entries := l.mapping(n, "outcomes", []string{"review", "decline", "payment", "loan"})
+	byFamily := slices.ContainsFunc(entries, func(e entry) bool { return e.key == "payment" || e.key == "loan" })
+	if !byFamily {
+		both := l.thresholds(n)
+		l.ruleset.Outcomes[events.Payment], l.ruleset.Outcomes[events.Loan] = both, both
+		return
+	}
+	for _, e := range entries {
+		switch e.key {
+		case "payment":
+			l.ruleset.Outcomes[events.Payment] = l.thresholds(e.value)
+		case "loan":
+			l.ruleset.Outcomes[events.Loan] = l.thresholds(e.value)
+		default:
+			l.fail(e.at, "%s stands beside payment or loan; write it inside of them", e.key)
+		}
+	}
+}
+
+func (l *loader) thresholds(n ast.Node) Thresholds {
+	var t Thresholds
+	for _, e := range l.mapping(n, "outcomes", []string{"review", "decline"}) {
+		score := int32(l.integer(e.value, e.key, 1, MaxScore))
+		if e.key == "review" {
+			t.Review = score
+		} else {
+			t.Decline = score
+		}
+	}
+	if t.Review > 0 && t.Decline > 0 && t.Review >= t.Decline {
+		l.fail(n, "review at %d is never reached: decline starts at %d", t.Review, t.Decline)
+	}
+	return t
+}
+
+// kindSet reads kinds and families of events.
+func (l *loader) kindSet(n ast.Node, what string) Kinds {
+	var set Kinds
+	for _, word := range l.texts(n, what) {
+		kind := events.ParseKind(word)
+		switch {
+		case kind != events.KindUnknown:
+			set |= 1 << kind
+		case word == events.Payment.String():
+			set |= paymentKinds
+		case word == events.Loan.String():
+			set |= loanKinds
+		case word == events.Behavior.String():
+			set |= behaveKinds
+		default:
+			l.fail(n, "%s: %q is no kind of event%s", what, word, suggest(word, append(kindWords(), "payment", "loan", "behavior")))
+		}
+	}
+	return set
+}
+
+// aggregates reads the aggregates; false when the rules cannot be checked without them.
+func (l *loader) aggregates(n ast.Node) bool {
+	var err error
+	if l.filter, err = newScope(nil); err != nil {
+		l.fail(n, "%v", err)
+		return false
+	}
+	entries := l.mapping(n, "aggregates", nil)
+	if len(entries) > MaxAggregates {
+		l.fail(n, "%d aggregates; a ruleset has at most %d", len(entries), MaxAggregates)
+		return false
+	}
+	var vars []variable
+	definitions := map[uint32]string{}
+	for _, e := range entries {
+		a, definition := l.aggregate(e)
+		if !aggregateName.MatchString(a.Name) || reserved(a.Name) {
+			l.fail(e.at, "%q cannot name an aggregate; use small letters, digits and _, and no word of CEL", a.Name)
+			continue
+		}
+		if other, taken := definitions[a.ID]; taken && other != definition {
+			l.fail(e.at, "the definition has the same number as another by chance; change its window by a minute")
+		}
+		definitions[a.ID] = definition
+		l.ruleset.Aggregates = append(l.ruleset.Aggregates, a)
+		vars = append(vars, aggregateVariable(&a, len(l.ruleset.Aggregates)-1))
+	}
+	if l.ruleset.scope, err = newScope(vars); err != nil {
+		l.fail(n, "%v", err)
+		return false
+	}
+	return true
+}
+
+// reserved says whether CEL keeps a name for itself, or the language has it already.
+func reserved(name string) bool {
+	switch name {
+	case "in", "true", "false", "null", "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop",
+		"package", "namespace", "return", "var", "void", "while", "event", "customer", "device", "ip", "location", "payment", "loan", "behavior",
+		"bool", "int", "uint", "double", "string", "bytes", "list", "map", "type", "dyn", "duration", "timestamp", "money", "decimal":
+		return true
+	}
+	return slices.Contains(functions, name)
+}
+
+// aggregate reads one aggregate and writes its definition in full.
+func (l *loader) aggregate(e entry) (Aggregate, string) {
+	a := Aggregate{Name: e.key}
+	a.Line, _ = position(e.at)
+	var fn, of, by, as, where, window ast.Node
+	for _, f := range l.mapping(e.value, "an aggregate", append([]string{"of", "where", "by", "for", "window"}, funcNames...)) {
+		switch f.key {
+		case "of":
+			of = f.value
+		case "where":
+			where = f.value
+		case "by":
+			by = f.value
+		case "for":
+			as = f.value
+		case "window":
+			window = f.value
+		default:
+			if fn != nil {
+				l.fail(f.at, "%s is one of %s", a.Name, strings.Join(funcNames, ", "))
+			}
+			fn = f.value
+			a.Func = Func(slices.Index(funcNames, f.key))
+		}
+	}
+	if fn == nil || by == nil || window == nil {
+		l.fail(e.at, "%s needs what it computes (%s), by: and window:", a.Name, strings.Join(funcNames, ", "))
+		return a, ""
+	}
+	a.By = l.key(by, "by")
+	a.For = a.By
+	if as != nil {
+		if a.For = l.key(as, "for"); (a.For.Second == NoField) != (a.By.Second == NoField) {
+			l.fail(as, "for: has as many fields as by:")
+		}
+	}
+	a.Window = l.window(window)
+	l.function(&a, fn, of)
+	if where != nil {
+		a.Where = l.where(where, a.Of)
+	}
+	l.checkKey(&a, e.at)
+	definition := a.definition()
+	h := fnv.New32a()
+	h.Write([]byte(definition))
+	a.ID = h.Sum32()
+	return a, definition
+}
+
+// definition writes all that an aggregate's state depends on.
+func (a *Aggregate) definition() string {
+	where := ""
+	if a.Where != nil {
+		where = a.Where.canonical
+	}
+	return strings.Join([]string{a.Func.String(), strconv.Itoa(int(a.Amount)), a.Field.String(), kindsText(a.Of), where, a.By.String(),
+		a.Window.String()}, "|")
+}
+
+// kindsText writes kinds by name: their numbers may change.
+func kindsText(set Kinds) string {
+	var names []string
+	for _, k := range events.Kinds() {
+		if set.Has(k) {
+			names = append(names, k.String())
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// function reads what is computed, of which events.
+func (l *loader) function(a *Aggregate, fn, of ast.Node) {
+	switch a.Func {
+	case Count, Since, Age:
+		if of != nil {
+			l.fail(of, "%s: names the events itself; leave of: out", a.Func)
+		}
+		a.Of = l.kindSet(fn, a.Func.String())
+		return
+	case Distinct:
+		a.Field = l.field(fn, "distinct", fieldNames[1:])
+	default:
+		a.Amount = l.amount(fn, a.Func.String())
+	}
+	if of == nil {
+		l.fail(fn, "say of which events: of: payment.initiated")
+		return
+	}
+	a.Of = l.kindSet(of, "of")
+}
+
+var amountNames = map[string]Amount{"payment.amount": EventAmount, "loan.amount": EventAmount, "loan.outstanding_debt": DebtAmount,
+	"loan.monthly_income": IncomeAmount}
+
+func (l *loader) amount(n ast.Node, what string) Amount {
+	name := l.text(n, what)
+	a, ok := amountNames[name]
+	if !ok {
+		l.fail(n, "%s: %q is no amount%s", what, name, suggest(name, []string{"payment.amount", "loan.amount", "loan.outstanding_debt", "loan.monthly_income"}))
+	}
+	return a
+}
+
+func (l *loader) field(n ast.Node, what string, names []string) Field {
+	name := l.text(n, what)
+	i := slices.Index(names, name)
+	if i < 0 {
+		l.fail(n, "%s: %q is no field%s", what, name, suggest(name, names))
+	}
+	return Field(i + 1)
+}
+
+// key reads by: card, or by: [card, merchant].
+func (l *loader) key(n ast.Node, what string) Key {
+	names := fieldNames[1 : lastKey+1]
+	list, ok := n.(*ast.SequenceNode)
+	if !ok {
+		return Key{First: l.field(n, what, names)}
+	}
+	if len(list.Values) == 0 || len(list.Values) > 2 {
+		l.fail(n, "%s: takes one field or a pair", what)
+		return Key{}
+	}
+	k := Key{First: l.field(list.Values[0], what, names)}
+	if len(list.Values) == 2 {
+		k.Second = l.field(list.Values[1], what, names)
+		if k.Second == k.First {
+			l.fail(n, "%s: the pair is %s twice", what, k.First)
+		}
+	}
+	return k
+}
+
+func (l *loader) window(n ast.Node) time.Duration {
+	text := l.text(n, "window")
+	m := windowText.FindStringSubmatch(text)
+	if m == nil {
+		l.fail(n, "window: %q is no length of time; write 10m, 24h or 30d", text)
+		return MinWindow
+	}
+	units := map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}
+	count, _ := strconv.Atoi(m[1])
+	w := time.Duration(count) * units[m[2]]
+	if w > MaxWindow {
+		l.fail(n, "window: %s is longer than 30d, which is as far as aggregates look back", text)
+		return MaxWindow
+	}
+	return w
+}
+
+// where compiles an aggregate's filter, which sees the event alone.
+func (l *loader) where(n ast.Node, of Kinds) *Condition {
+	c := l.expression(l.filter, n, "where")
+	if c == nil {
+		return nil
+	}
+	for _, name := range sortedNames(c) {
+		if strings.TrimPrefix(name, knownPrefix) == "customer.tier" {
+			l.fail(n, "where: customer.tier changes with time, what was counted does not; use it in when:")
+		}
+		l.checkIn(n, "where", l.filter.variable(name), of)
+	}
+	return c
+}
+
+func sortedNames(c *Condition) []string {
+	names := make([]string, 0, len(c.names))
+	for name := range c.names {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// checkIn refuses a variable that some of the kinds of events never have.
+func (l *loader) checkIn(n ast.Node, what string, v *variable, of Kinds) {
+	if missing := of &^ v.in; missing != 0 {
+		first, _, _ := strings.Cut(kindsText(missing), ",")
+		l.fail(n, "%s: %s is never known on %s; name only events that have it", what, strings.TrimPrefix(v.name, knownPrefix), first)
+	}
+}
+
+// fieldKinds are the kinds of events that can have a field.
+func fieldKinds(f Field) Kinds {
+	switch f {
+	case Merchant, Card, Account, Category:
+		return paymentKinds
+	case Counterparty:
+		return paymentKinds | 1<<events.BehaviorPayeeAdded
+	case Document:
+		return behaveKinds
+	}
+	return everyKind
+}
+
+func (k Key) kinds() Kinds { return fieldKinds(k.First) & fieldKinds(k.Second) }
+
+// checkKey refuses an aggregate that could never count anything.
+func (l *loader) checkKey(a *Aggregate, n ast.Node) {
+	able := a.By.kinds() & fieldKinds(a.Field)
+	if a.Amount != NoAmount {
+		able &= paymentKinds | loanKinds
+	}
+	if a.Of != 0 && a.Of&able == 0 {
+		l.fail(n, "%s never counts anything: none of its events has all it needs", a.Name)
+	}
+	a.Of &= able
+	if a.By.First == Customer && a.For.First != Customer || a.By.Second == Customer && a.For.Second != Customer {
+		l.fail(n, "%s: what is kept by customer can only be read for the customer", a.Name)
+	}
+}
+
+// aggregateVariable is how a condition names an aggregate.
+func aggregateVariable(a *Aggregate, index int) variable {
+	v := variable{name: a.Name, typ: intType, in: a.For.kinds(), reads: index + 1, says: "aggregate"}
+	switch a.Func {
+	case Count, Distinct:
+		v.number = func(f *Frame) (int64, bool) {
+			n := f.Aggregate(index)
+			return n.Decimal.Coefficient, n.Known
+		}
+	case Since, Age:
+		v.typ = durationType
+		v.number = func(f *Frame) (int64, bool) {
+			n := f.Aggregate(index)
+			return nanoseconds(n.Decimal), n.Known
+		}
+	default:
+		v.typ, v.in = moneyType, v.in&(paymentKinds|loanKinds)
+		v.decimal = func(f *Frame) (Decimal, bool) {
+			n := f.Aggregate(index)
+			return n.Decimal, n.Known
+		}
+	}
+	return v
+}
+
+// rules reads the list of rules.
+func (l *loader) rules(n ast.Node) {
+	if _, empty := n.(*ast.NullNode); empty || n == nil {
+		return
+	}
+	list, ok := n.(*ast.SequenceNode)
+	if !ok {
+		l.fail(n, "rules is a list: each rule starts with - id:")
+		return
+	}
+	if len(list.Values) > MaxRules {
+		l.fail(n, "%d rules; a ruleset has at most %d", len(list.Values), MaxRules)
+		return
+	}
+	lines := map[string]int{}
+	for _, item := range list.Values {
+		rule := l.rule(item)
+		if first, taken := lines[rule.ID]; taken && rule.ID != "" {
+			l.fail(item, "the rule %s is there twice, first on line %d", rule.ID, first)
+		}
+		lines[rule.ID] = rule.Line
+		l.ruleset.Rules = append(l.ruleset.Rules, rule)
+	}
+}
+
+func (l *loader) rule(n ast.Node) Rule {
+	r := Rule{On: 1 << events.PaymentInitiated}
+	r.Line, _ = position(n)
+	var when ast.Node
+	then := false
+	for _, e := range l.mapping(n, "a rule", []string{"id", "on", "when", "then"}) {
+		switch e.key {
+		case "id":
+			if r.ID = l.text(e.value, "id"); !ruleName.MatchString(r.ID) {
+				l.fail(e.value, "id: %q is no name; use letters, digits and dashes", r.ID)
+			}
+		case "on":
+			r.On = l.kindSet(e.value, "on")
+		case "when":
+			when = e.value
+		case "then":
+			then = true
+			l.then(&r, e.value)
+		}
+	}
+	if r.ID == "" || when == nil || !then {
+		l.fail(n, "a rule has id:, when: and then:")
+	}
+	if when == nil {
+		return r
+	}
+	if r.When = l.expression(l.ruleset.scope, when, "when"); r.When == nil {
+		return r
+	}
+	r.Reads = r.When.reads
+	for _, name := range sortedNames(r.When) {
+		l.checkIn(when, "when", l.ruleset.scope.variable(name), r.On)
+	}
+	return r
+}
+
+func (l *loader) then(r *Rule, n ast.Node) {
+	for _, e := range l.mapping(n, "then", []string{"score", "reason", "say", "verdict"}) {
+		switch e.key {
+		case "score":
+			r.Score = int32(l.integer(e.value, "score", -MaxScore, MaxScore))
+		case "reason":
+			if r.Reason = l.text(e.value, "reason"); len(r.Reason) > events.MaxWordBytes {
+				l.fail(e.value, "reason: %d bytes; at most %d", len(r.Reason), events.MaxWordBytes)
+			}
+		case "say":
+			if r.Say = l.text(e.value, "say"); len(r.Say) > maxSay {
+				l.fail(e.value, "say: %d bytes; at most %d", len(r.Say), maxSay)
+			}
+		case "verdict":
+			switch word := l.text(e.value, "verdict"); word {
+			case events.Review.String():
+				r.Verdict = events.Review
+			case events.Decline.String():
+				r.Verdict = events.Decline
+			default:
+				l.fail(e.value, "verdict: %q is neither review nor decline", word)
+			}
+		}
+	}
+	if r.Reason == "" || r.Say == "" {
+		l.fail(n, "then: needs reason: (a code) and say: (a sentence for a person)")
+	}
+	if r.Score == 0 && r.Verdict == events.NoVerdict {
+		l.fail(n, "then: needs score: or verdict:, or the rule changes nothing")
+	}
+}
+
+// index sorts the rules by the kinds of events they are asked of.
+func (r *Ruleset) index() {
+	for _, kind := range events.Kinds() {
+		seen := map[int]bool{}
+		for i := range r.Rules {
+			rule := &r.Rules[i]
+			if !rule.On.Has(kind) {
+				continue
+			}
+			r.byKind[kind] = append(r.byKind[kind], rule)
+			for _, a := range rule.Reads {
+				seen[a] = true
+			}
+		}
+		for a := range r.Aggregates {
+			if seen[a] {
+				r.reads[kind] = append(r.reads[kind], a)
+			}
+		}
+	}
+}

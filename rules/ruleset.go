@@ -1,0 +1,223 @@
+// Package rules is the rule language: YAML rulesets with CEL conditions, loaded, checked, compiled and evaluated over one
+// event and its aggregates. It keeps no state, reads no clock and knows no Kafka; package risk keeps the aggregates.
+package rules
+
+import (
+	"strconv"
+	"time"
+
+	"sluice/schemas/events"
+)
+
+// Limits of a ruleset.
+const (
+	// MaxSourceBytes bounds a ruleset's file: a thousand rules are some 200 kB.
+	MaxSourceBytes = 256 << 10
+	// MaxRules bounds the rules of a set.
+	MaxRules = 1000
+	// MaxAggregates bounds the aggregates of a set; each costs memory for every entity it counts.
+	MaxAggregates = 200
+	// MaxConditionBytes bounds one CEL condition.
+	MaxConditionBytes = 4096
+	// MaxScore bounds one rule's score, so that a sum of 1,000 stays an int32.
+	MaxScore = 10_000
+	// MinWindow and MaxWindow bound an aggregate's window, which is whole minutes.
+	MinWindow = time.Minute
+	MaxWindow = 30 * 24 * time.Hour
+)
+
+// Ruleset is a checked and compiled ruleset. It does not change and may be shared between goroutines; a Frame may not.
+type Ruleset struct {
+	Name       string
+	Version    int
+	Source     []byte // the YAML it was loaded from
+	Aggregates []Aggregate
+	Rules      []Rule
+	Outcomes   [families]Thresholds // by events.Family
+
+	scope  *scope
+	byKind [kinds][]*Rule // the rules asked of each kind of event
+	reads  [kinds][]int   // the aggregates that those rules may read
+}
+
+const (
+	kinds    = int(events.BehaviorComplained) + 1
+	families = int(events.Behavior) + 1
+)
+
+// ID names the ruleset and its version: "fraud@3".
+func (r *Ruleset) ID() string { return r.Name + "@" + strconv.Itoa(r.Version) }
+
+// Reads lists the aggregates, by index, that the rules asked of a kind of event may read.
+func (r *Ruleset) Reads(kind events.Kind) []int { return r.reads[kind] }
+
+// Rule is one condition and what follows when it holds.
+type Rule struct {
+	ID      string
+	On      Kinds
+	When    *Condition
+	Score   int32
+	Reason  string         // reason code
+	Say     string         // for a person
+	Verdict events.Verdict // at least this verdict, NoVerdict: the score alone decides
+	Line    int            // in the source
+
+	Reads []int // the aggregates the condition names, by index
+}
+
+// Thresholds turn the sum of scores into a verdict: 0 means never.
+type Thresholds struct{ Review, Decline int32 }
+
+// Kinds is a set of event kinds.
+type Kinds uint64
+
+// Has says whether the set holds a kind.
+func (k Kinds) Has(kind events.Kind) bool { return k&(1<<kind) != 0 }
+
+// Func is what an aggregate computes.
+type Func uint8
+
+// The functions.
+const (
+	Count    Func = iota // events
+	Sum                  // of an amount, in the event's currency
+	Avg                  // of an amount
+	Min                  // of an amount
+	Max                  // of an amount
+	Distinct             // values of a field
+	Since                // time since the newest event, the present one left out; unknown if there is none
+	Age                  // time since the oldest event in the window, the present one included; unknown if there is none
+)
+
+var funcNames = []string{"count", "sum", "avg", "min", "max", "distinct", "since", "age"}
+
+// String returns the word for it in a ruleset.
+func (f Func) String() string { return funcNames[f] }
+
+// Amount is a field of an event that holds money.
+type Amount uint8
+
+// The amounts.
+const (
+	NoAmount     Amount = iota
+	EventAmount         // payment.amount, loan.amount
+	DebtAmount          // loan.outstanding_debt
+	IncomeAmount        // loan.monthly_income
+)
+
+// Of returns the amount in minor units of the event's currency; false when the event has none.
+func (a Amount) Of(e *events.Event) (int64, bool) {
+	n := int64(0)
+	switch a {
+	case EventAmount:
+		n = e.Amount
+	case DebtAmount:
+		n = e.OutstandingDebt
+	case IncomeAmount:
+		n = e.MonthlyIncome
+	}
+	return n, n != 0 && e.Currency != 0
+}
+
+// Field is a field of an event whose values can be keys of aggregates, or be counted as distinct.
+type Field uint8
+
+// The fields.
+const (
+	NoField Field = iota
+	Customer
+	Device
+	IP
+	Merchant
+	Card
+	Counterparty // who receives a transfer; the payee of behavior.payee_added
+	Document     // hash of an identity document
+	Account
+	Country
+	Channel
+	Category // merchant category code
+)
+
+var fieldNames = []string{"", "customer", "device", "ip", "merchant", "card", "counterparty", "document", "account", "country", "channel",
+	"merchant_category"}
+
+// lastKey is the last field that may be a key: the others have too few values, each entity would hold everybody.
+const lastKey = Document
+
+// String returns the word for it in a ruleset.
+func (f Field) String() string { return fieldNames[f] }
+
+// Of returns the field's value in an event, "" when it has none.
+func (f Field) Of(e *events.Event) string {
+	switch f {
+	case Customer:
+		return e.CustomerID
+	case Device:
+		return e.DeviceID
+	case IP:
+		return e.IP
+	case Merchant:
+		return e.MerchantID
+	case Card:
+		return e.CardToken
+	case Counterparty:
+		if e.CounterpartyID == "" {
+			return e.PayeeID
+		}
+		return e.CounterpartyID
+	case Document:
+		return e.DocumentHash
+	case Account:
+		return e.AccountID
+	case Country:
+		return e.Country
+	case Channel:
+		return e.Channel
+	case Category:
+		return e.MerchantMCC
+	}
+	return ""
+}
+
+// Key is what an aggregate is kept by: one field, or a pair.
+type Key struct{ First, Second Field } // Second is NoField for a single key
+
+// Shared says whether the entities of this key are seen from many customers, so that their aggregates are sums over
+// partitions. A key with the customer in it is complete where the customer's partition is processed.
+func (k Key) Shared() bool { return k.First != Customer && k.Second != Customer }
+
+// String returns "device" or "card+merchant".
+func (k Key) String() string {
+	if k.Second == NoField {
+		return k.First.String()
+	}
+	return k.First.String() + "+" + k.Second.String()
+}
+
+// Aggregate is a sliding aggregate as declared: what is counted, by what, over how long.
+type Aggregate struct {
+	Name   string
+	Func   Func
+	Amount Amount // for Sum, Avg, Min, Max
+	Field  Field  // for Distinct
+	Of     Kinds
+	Where  *Condition // nil: every event of these kinds
+	By     Key        // whose aggregate an event adds to
+	For    Key        // whose aggregate an event reads: By, unless said otherwise
+	Window time.Duration
+	Line   int
+
+	// ID stands for the definition, the name and For left out: aggregates with the same ID hold the same state.
+	ID uint32
+}
+
+// Value is an aggregate as read for one event.
+type Value struct {
+	Decimal Decimal // Count, Distinct: whole; amounts: major units; Since and Age: seconds
+	Known   bool    // false: no key on the event, or nothing to say
+}
+
+// Aggregates gives the value of an aggregate, by its index in the Ruleset, for the event in hand.
+type Aggregates interface {
+	Aggregate(index int) Value
+}

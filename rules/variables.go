@@ -1,0 +1,245 @@
+package rules
+
+import (
+	"math/big"
+	"strings"
+	"time"
+
+	"sluice/schemas/events"
+	eventsv1 "sluice/schemas/events/v1"
+)
+
+// kind of value a variable or an expression has.
+type valueType uint8
+
+const (
+	noType valueType = iota
+	boolType
+	intType
+	moneyType    // Decimal, major units of the event's currency
+	decimalType  // Decimal
+	stringType   // "" when absent
+	durationType // nanoseconds
+	timeType     // nanoseconds since 1970
+)
+
+// variable is something of the event that a condition can name. Numbers may be unknown; strings are "" then.
+type variable struct {
+	name    string
+	typ     valueType
+	in      Kinds // kinds of events that have it
+	number  func(*Frame) (int64, bool)
+	decimal func(*Frame) (Decimal, bool)
+	text    func(*Frame) string
+	flag    func(*Frame) bool
+	says    string // for a person
+	reads   int    // 1 + the index of the aggregate it is, 0: of the event itself
+}
+
+// known says whether the frame has the variable's value.
+func (v *variable) known(f *Frame) bool {
+	switch v.typ {
+	case boolType:
+		return true
+	case stringType:
+		return v.text(f) != ""
+	case moneyType, decimalType:
+		_, ok := v.decimal(f)
+		return ok
+	}
+	_, ok := v.number(f)
+	return ok
+}
+
+var (
+	everyKind    = kindsOf(events.Payment) | kindsOf(events.Loan) | kindsOf(events.Behavior)
+	paymentKinds = kindsOf(events.Payment)
+	loanKinds    = kindsOf(events.Loan)
+	behaveKinds  = kindsOf(events.Behavior)
+)
+
+func kindsOf(f events.Family) Kinds {
+	var set Kinds
+	for _, k := range events.Kinds() {
+		if k.Family() == f {
+			set |= 1 << k
+		}
+	}
+	return set
+}
+
+// variables is the whole vocabulary, in the order it is documented.
+var variables = []variable{
+	text("event.kind", everyKind, "payment.initiated, …", func(e *events.Event) string { return e.Kind.String() }),
+	text("event.source", everyKind, "the channel's CloudEvents source", func(e *events.Event) string { return e.Source }),
+	text("event.channel", everyKind, "app, web, pos, …", func(e *events.Event) string { return e.Channel }),
+	text("event.currency", everyKind, "ISO 4217 code", func(e *events.Event) string { return e.Currency.Code() }),
+	{name: "event.time", typ: timeType, in: everyKind, says: "when it happened",
+		number: func(f *Frame) (int64, bool) { return f.event.Time.UnixNano(), true }},
+	count("event.hour", everyKind, "hour of the day in UTC, 0 to 23", func(e *events.Event) int64 { return int64(e.Time.UTC().Hour()) }),
+	count("event.weekday", everyKind, "day of the week in UTC, 1 Monday to 7 Sunday", weekday),
+	text("customer.id", everyKind, "who did it", func(e *events.Event) string { return e.CustomerID }),
+	{name: "customer.tier", typ: stringType, in: everyKind, says: "value tier, \"\" when unknown", text: func(f *Frame) string { return f.tier }},
+	text("device.id", everyKind, "the device used", func(e *events.Event) string { return e.DeviceID }),
+	flag("device.known", everyKind, "the event says which device", func(e *events.Event) bool { return e.DeviceID != "" }),
+	text("ip.address", everyKind, "IPv4 or IPv6 address of the device", func(e *events.Event) string { return e.IP }),
+	flag("ip.known", everyKind, "the event says which address", func(e *events.Event) bool { return e.IP != "" }),
+	text("location.country", everyKind, "ISO 3166-1 alpha-2 code", func(e *events.Event) string { return e.Country }),
+	flag("location.known", everyKind, "the event says which country", func(e *events.Event) bool { return e.Country != "" }),
+
+	money("payment.amount", paymentKinds, "major units of the event's currency", func(e *events.Event) int64 { return e.Amount }),
+	text("payment.id", paymentKinds, "the payment", func(e *events.Event) string { return e.PaymentID }),
+	text("payment.status", paymentKinds, "initiated, authorized, captured, failed, …", func(e *events.Event) string { return e.Kind.Status() }),
+	text("payment.method", paymentKinds, "wallet, card, bank_transfer, quick_pay", method),
+	text("payment.purpose", paymentKinds, "top_up, transfer, purchase, withdrawal", purpose),
+	text("payment.merchant", paymentKinds, "who sold", func(e *events.Event) string { return e.MerchantID }),
+	text("payment.merchant_category", paymentKinds, "ISO 18245 code", func(e *events.Event) string { return e.MerchantMCC }),
+	text("payment.counterparty", paymentKinds, "who receives a transfer", func(e *events.Event) string { return e.CounterpartyID }),
+	text("payment.account", paymentKinds, "the account, \"\" is the wallet", func(e *events.Event) string { return e.AccountID }),
+	text("payment.card", paymentKinds, "card token", func(e *events.Event) string { return e.CardToken }),
+	text("payment.reason", paymentKinds, "why it failed, was refunded, …", func(e *events.Event) string { return e.Reason }),
+
+	money("loan.amount", loanKinds, "principal, or the money paid", func(e *events.Event) int64 { return e.Amount }),
+	text("loan.id", loanKinds, "the loan", func(e *events.Event) string { return e.LoanID }),
+	text("loan.status", loanKinds, "applied, accepted, disbursed, repaid, …", func(e *events.Event) string { return e.Kind.Status() }),
+	text("loan.product", loanKinds, "the product applied for", func(e *events.Event) string { return e.Product }),
+	text("loan.purpose", loanKinds, "consumption, education, …", func(e *events.Event) string { return e.LoanPurpose }),
+	text("loan.reason", loanKinds, "why it was cancelled or written off", func(e *events.Event) string { return e.Reason }),
+	optionalCount("loan.term_months", loanKinds, "number of monthly instalments", func(e *events.Event) int32 { return e.TermMonths }),
+	{name: "loan.annual_rate", typ: decimalType, in: 1 << events.LoanApplied, says: "nominal yearly rate, 0.18 is 18 %",
+		decimal: func(f *Frame) (Decimal, bool) { return Decimal{int64(f.event.AnnualRate), 6}, true }},
+	money("loan.monthly_income", loanKinds, "as stated by the applicant; unknown when not", func(e *events.Event) int64 { return e.MonthlyIncome }),
+	{name: "loan.outstanding_debt", typ: moneyType, in: loanKinds, says: "debt elsewhere, 0 when none is stated",
+		decimal: func(f *Frame) (Decimal, bool) { return f.amount(f.event.OutstandingDebt), f.event.Currency != 0 }},
+	{name: "loan.instalment", typ: moneyType, in: 1 << events.LoanApplied, says: "the equal monthly instalment",
+		decimal: func(f *Frame) (Decimal, bool) {
+			n, ok := instalment(f.event.Amount, f.event.AnnualRate, f.event.TermMonths)
+			return f.amount(n), ok
+		}},
+	optionalCount("loan.age", loanKinds, "applicant's age in years", func(e *events.Event) int32 { return e.Age }),
+	optionalCount("loan.employment_months", loanKinds, "months in the present job", func(e *events.Event) int32 { return e.EmploymentMonths }),
+	optionalCount("loan.bureau_score", loanKinds, "300 to 850", func(e *events.Event) int32 { return e.BureauScore }),
+
+	text("behavior.subject", behaveKinds, "what was viewed, complained of or changed", func(e *events.Event) string { return e.Subject }),
+	text("behavior.payee", behaveKinds, "the payee added", func(e *events.Event) string { return e.PayeeID }),
+	text("behavior.document", behaveKinds, "hash of the identity document", func(e *events.Event) string { return e.DocumentHash }),
+	text("behavior.session", behaveKinds, "the visit", func(e *events.Event) string { return e.SessionID }),
+	count("behavior.kyc_level", behaveKinds, "know-your-customer level, 0 to 3", func(e *events.Event) int64 { return int64(e.KYCLevel) }),
+}
+
+func text(name string, in Kinds, says string, get func(*events.Event) string) variable {
+	return variable{name: name, typ: stringType, in: in, says: says, text: func(f *Frame) string { return get(f.event) }}
+}
+
+func flag(name string, in Kinds, says string, get func(*events.Event) bool) variable {
+	return variable{name: name, typ: boolType, in: in, says: says, flag: func(f *Frame) bool { return get(f.event) }}
+}
+
+func count(name string, in Kinds, says string, get func(*events.Event) int64) variable {
+	return variable{name: name, typ: intType, in: in, says: says, number: func(f *Frame) (int64, bool) { return get(f.event), true }}
+}
+
+// optionalCount is a number that is zero when the channel did not say.
+func optionalCount(name string, in Kinds, says string, get func(*events.Event) int32) variable {
+	return variable{name: name, typ: intType, in: in, says: says + "; unknown when 0", number: func(f *Frame) (int64, bool) {
+		n := get(f.event)
+		return int64(n), n != 0
+	}}
+}
+
+// money is an amount that is zero when the channel did not say.
+func money(name string, in Kinds, says string, get func(*events.Event) int64) variable {
+	return variable{name: name, typ: moneyType, in: in, says: says, decimal: func(f *Frame) (Decimal, bool) {
+		n := get(f.event)
+		return f.amount(n), n != 0 && f.event.Currency != 0
+	}}
+}
+
+func weekday(e *events.Event) int64 {
+	if d := e.Time.UTC().Weekday(); d != time.Sunday {
+		return int64(d)
+	}
+	return 7
+}
+
+var methods, purposes = words("PAYMENT_METHOD_", eventsv1.PaymentMethod_name), words("PAYMENT_PURPOSE_", eventsv1.PaymentPurpose_name)
+
+// words turns Protobuf's names into the words that channels and rules use: PAYMENT_METHOD_CARD is "card".
+func words(prefix string, names map[int32]string) []string {
+	all := make([]string, len(names))
+	for n, name := range names {
+		if n > 0 && int(n) < len(all) {
+			all[n] = strings.ToLower(strings.TrimPrefix(name, prefix))
+		}
+	}
+	return all
+}
+
+func method(e *events.Event) string  { return word(methods, int(e.Method)) }
+func purpose(e *events.Event) string { return word(purposes, int(e.Purpose)) }
+
+func word(words []string, n int) string {
+	if n < 0 || n >= len(words) {
+		return ""
+	}
+	return words[n]
+}
+
+// closedWords are the values a string variable can have, where the list is closed: comparing it with anything else is a
+// mistake in a rule.
+var closedWords = map[string][]string{
+	"payment.method":  methods[1:],
+	"payment.purpose": purposes[1:],
+	"payment.status":  statuses(events.Payment),
+	"loan.status":     statuses(events.Loan),
+	"event.kind":      kindWords(),
+	"customer.tier":   {"platinum", "gold", "silver", "bronze", "dormant", ""},
+}
+
+func statuses(f events.Family) []string {
+	var all []string
+	for _, k := range events.Kinds() {
+		if k.Family() == f {
+			all = append(all, k.Status())
+		}
+	}
+	return all
+}
+
+func kindWords() []string {
+	var all []string
+	for _, k := range events.Kinds() {
+		all = append(all, k.String())
+	}
+	return all
+}
+
+// fixedOne is 1 in the fixed point that instalment counts in: 18 decimals.
+var fixedOne = new(big.Int).Exp(big.NewInt(10), big.NewInt(18), nil)
+
+// instalment is the equal monthly instalment of an annuity, P·r / (1 - (1+r)^-n), rounded up to a whole minor unit.
+func instalment(principal int64, rate events.Rate, months int32) (int64, bool) {
+	if principal <= 0 || months <= 0 {
+		return 0, false
+	}
+	if rate <= 0 {
+		return (principal + int64(months) - 1) / int64(months), true
+	}
+	monthly := new(big.Int).Mul(fixedOne, big.NewInt(int64(rate)))
+	monthly.Quo(monthly, big.NewInt(12*int64(events.RateOne)))
+	factor := new(big.Int).Add(fixedOne, monthly) // 1 + r
+	power := new(big.Int).Set(fixedOne)           // (1 + r)^n
+	for range months {
+		power.Mul(power, factor)
+		power.Quo(power, fixedOne)
+	}
+	// P·r·(1+r)^n / ((1+r)^n - 1)
+	n := new(big.Int).Mul(big.NewInt(principal), monthly)
+	n.Mul(n, power)
+	d := new(big.Int).Sub(power, fixedOne)
+	d.Mul(d, fixedOne)
+	n.Add(n, d)
+	n.Sub(n, big.NewInt(1))
+	n.Quo(n, d)
+	return n.Int64(), n.IsInt64()
+}

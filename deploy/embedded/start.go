@@ -1,0 +1,252 @@
+//go:build !noembed && (linux || darwin)
+
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// running is what Engines keeps to itself.
+type running struct {
+	lock       *folderLock
+	postgres   *supervisor
+	clickhouse *supervisor
+
+	stopOnce sync.Once
+	stopErr  error
+}
+
+// Start runs the engines that o asks for and returns when all of them answer. The first run fetches what is missing with
+// npm. What a user can put right comes back as one of this package's error types, each a single line; nothing is left
+// running then. ctx bounds the start alone: the engines run until Stop.
+func Start(ctx context.Context, o Options) (*Engines, error) {
+	o, err := o.checked()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.DataDir, 0o755); err != nil {
+		return nil, &OptionError{Name: "DataDir", Reason: fmt.Sprintf("cannot be created (%v): choose another with %s", err, FlagData)}
+	}
+	lock, pid, err := tryLock(filepath.Join(o.DataDir, lockName))
+	if errors.Is(err, errLocked) {
+		return nil, &DataInUseError{Dir: o.DataDir, PID: pid}
+	}
+	if err != nil {
+		return nil, err
+	}
+	e := &Engines{running: running{lock: lock}}
+	if err := e.start(ctx, serialProgress(o)); err != nil {
+		stopping, cancel := stopContext(context.WithoutCancel(ctx))
+		defer cancel()
+		return nil, errors.Join(err, e.Stop(stopping))
+	}
+	return e, nil
+}
+
+// serialProgress makes the calls of o.Progress follow one another.
+func serialProgress(o Options) Options {
+	var mu sync.Mutex
+	report := o.Progress
+	o.Progress = func(stage string, done, total int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		report(stage, done, total)
+	}
+	return o
+}
+
+// start prepares the engines one after the other, so that what a user must put right comes first, and then starts them
+// side by side.
+func (e *Engines) start(ctx context.Context, o Options) error {
+	if err := waitForOrphans(ctx, o); err != nil {
+		return err
+	}
+	o, err := choosePorts(o)
+	if err != nil {
+		return err
+	}
+	pgDir, chDir, err := fetchEngines(ctx, o)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if o.Kafka {
+		g.Go(func() error { return e.startKafka(o) })
+	}
+	if o.Postgres {
+		g.Go(func() error { return e.startPostgres(ctx, o, pgDir) })
+	}
+	if o.ClickHouse {
+		g.Go(func() error { return e.startClickHouse(ctx, o, chDir) })
+	}
+	return g.Wait()
+}
+
+// waitForOrphans lets engines of a killed run end, whose ports and data this run needs.
+func waitForOrphans(ctx context.Context, o Options) error {
+	if o.Postgres {
+		if err := stopOrphan(ctx, postgresDir(o), o.Progress); err != nil {
+			return err
+		}
+	}
+	if !o.ClickHouse {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*orphanLimit, errors.New("its child of an earlier run does not end"))
+	defer cancel()
+	lock, err := waitLock(ctx, clickHouseLock(o), func() { o.Progress(StageRecover, 0, 0) })
+	if err != nil {
+		return &StartError{Engine: "ClickHouse", Err: errors.Join(context.Cause(ctx), err)}
+	}
+	lock.release()
+	return nil
+}
+
+// choosePorts checks the given ports and picks the others, except Kafka's, which picks its own.
+func choosePorts(o Options) (Options, error) {
+	for _, p := range []struct {
+		wanted bool
+		engine string
+		port   *int
+		flag   string
+	}{
+		{o.Kafka && o.KafkaPort != 0, "Kafka", &o.KafkaPort, FlagKafkaPort},
+		{o.Postgres, "Postgres", &o.PostgresPort, FlagPostgresPort},
+		{o.ClickHouse, "ClickHouse", &o.ClickHousePort, FlagClickHousePort},
+		{o.ClickHouse, "ClickHouse's HTTP", &o.ClickHouseHTTPPort, FlagClickHouseHTTPPort},
+	} {
+		if !p.wanted {
+			continue
+		}
+		port, err := choosePort(p.engine, *p.port, p.flag)
+		if err != nil {
+			return o, err
+		}
+		*p.port = port
+	}
+	return o, nil
+}
+
+// fetchEngines makes sure that the engines are in the cache and returns their folders.
+func fetchEngines(ctx context.Context, o Options) (pgDir, chDir string, err error) {
+	if !o.Postgres && !o.ClickHouse {
+		return "", "", nil
+	}
+	cache := o.CacheDir
+	if cache == "" {
+		if cache, err = DefaultCacheDir(); err != nil {
+			return "", "", err
+		}
+	}
+	if o.Postgres {
+		p, err := postgresPackage(platform())
+		if err != nil {
+			return "", "", err
+		}
+		if pgDir, err = fetched(ctx, p, cache, o.Progress); err != nil {
+			return "", "", err
+		}
+	}
+	if o.ClickHouse {
+		p, err := clickhousePackage(platform())
+		if err != nil {
+			return "", "", err
+		}
+		if chDir, err = fetched(ctx, p, cache, o.Progress); err != nil {
+			return "", "", err
+		}
+	}
+	return pgDir, chDir, nil
+}
+
+func (e *Engines) startKafka(o Options) error {
+	c, err := startKafka(o)
+	if err != nil {
+		return err
+	}
+	e.Fake, e.KafkaAddrs = c, c.ListenAddrs()
+	return nil
+}
+
+func (e *Engines) startPostgres(ctx context.Context, o Options, dir string) error {
+	p, err := newPostgres(ctx, o, dir)
+	if err != nil {
+		return err
+	}
+	e.postgres, e.PostgresURL = newSupervisor(p, o), p.url()
+	return e.postgres.start(ctx)
+}
+
+func (e *Engines) startClickHouse(ctx context.Context, o Options, dir string) error {
+	c, err := newClickHouse(o, dir)
+	if err != nil {
+		return err
+	}
+	e.clickhouse = newSupervisor(c, o)
+	e.ClickHouseURL = "clickhouse://default@" + loopback(c.port) + "/default"
+	e.AnalystURL = "clickhouse://analyst@" + loopback(c.port) + "/default"
+	e.ClickHouseHTTP = "http://" + loopback(c.httpPort)
+	return e.clickhouse.start(ctx)
+}
+
+// Stop ends the engines cleanly, side by side, within StopLimit; what does not end by then is killed. It may be called
+// again and returns the same.
+func (e *Engines) Stop(ctx context.Context) error {
+	e.stopOnce.Do(func() { e.stopErr = e.stop(ctx) })
+	return e.stopErr
+}
+
+func (e *Engines) stop(ctx context.Context) error {
+	ctx, cancel := stopContext(ctx)
+	defer cancel()
+	var g errgroup.Group
+	for _, s := range []*supervisor{e.postgres, e.clickhouse} {
+		if s != nil {
+			g.Go(func() error { return s.stop(ctx) })
+		}
+	}
+	if e.Fake != nil {
+		g.Go(func() error { e.Fake.Close(); return nil })
+	}
+	err := g.Wait()
+	e.lock.release()
+	return err
+}
+
+// KillClickHouse ends the ClickHouse child as kill -9 does and leaves it down until RestartClickHouse.
+func (e *Engines) KillClickHouse() error { return kill(e.clickhouse, "ClickHouse") }
+
+// RestartClickHouse starts ClickHouse on its old ports, stopping it first if it runs, and waits until it answers.
+func (e *Engines) RestartClickHouse(ctx context.Context) error {
+	return restart(ctx, e.clickhouse, "ClickHouse")
+}
+
+// KillPostgres ends Postgres as kill -9 does and leaves it down until RestartPostgres.
+func (e *Engines) KillPostgres() error { return kill(e.postgres, "Postgres") }
+
+// RestartPostgres starts Postgres on its old port, stopping it first if it runs, and waits until it answers.
+func (e *Engines) RestartPostgres(ctx context.Context) error {
+	return restart(ctx, e.postgres, "Postgres")
+}
+
+func kill(s *supervisor, name string) error {
+	if s == nil {
+		return &OptionError{Name: name, Reason: "is not embedded here"}
+	}
+	s.kill()
+	return nil
+}
+
+func restart(ctx context.Context, s *supervisor, name string) error {
+	if s == nil {
+		return &OptionError{Name: name, Reason: "is not embedded here"}
+	}
+	return s.start(ctx)
+}

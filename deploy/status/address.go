@@ -52,16 +52,20 @@ func addresses(links []Link) []Address {
 func tryPostgres(address string) []Try {
 	return []Try{
 		{"open a session", `psql "` + address + `"`},
-		{"the newest results of the ledger", `SELECT * FROM results ORDER BY sequence DESC LIMIT 10;`},
+		{"transfers posted last", `SELECT * FROM journal ORDER BY event_time DESC LIMIT 10;`},
+		{"the richest wallets", `SELECT * FROM balances WHERE account LIKE 'wallet:%' ORDER BY balance DESC LIMIT 10;`},
+		{"what the ledger said", `SELECT code, count(*) FROM results GROUP BY code ORDER BY 2 DESC;`},
 	}
 }
 
 func tryClickHouse(u *url.URL) []Try {
 	return []Try{
 		{"open a session", `clickhouse client --host ` + u.Hostname() + ` --port ` + u.Port()},
-		{"verdicts of the payments", `SELECT verdict, count(), sum(amount) FROM payments GROUP BY verdict ORDER BY 2 DESC`},
-		{"payments declined last", `SELECT * FROM payments WHERE verdict = 'decline' ORDER BY event_time DESC LIMIT 10 FORMAT Vertical`},
-		{"customers in each value tier", `SELECT tier, count() FROM customer_tiers GROUP BY tier`},
+		{"verdicts and money", `SELECT verdict, currency, count(), sum(amount) FROM payments GROUP BY verdict, currency ORDER BY count() DESC`},
+		{"which rules fire", `SELECT arrayJoin(rules) AS rule, count(), countIf(verdict = 'decline') FROM verdicts GROUP BY rule ORDER BY 2 DESC`},
+		{"declined last", `SELECT * FROM verdicts WHERE verdict = 'decline' ORDER BY decided_time DESC LIMIT 10 FORMAT Vertical`},
+		{"what the ledger said", `SELECT code, count() FROM results GROUP BY code ORDER BY 2 DESC`},
+		{"customers in each value tier", `SELECT tier, count() FROM customer_tiers GROUP BY tier ORDER BY 2 DESC`},
 		{"why records were set aside", `SELECT reason, count() FROM dead_letters GROUP BY reason ORDER BY 2 DESC`},
 	}
 }

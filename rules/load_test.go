@@ -10,20 +10,20 @@ import (
 	"sluice/schemas/events"
 )
 
-// whole wraps what a case is about into a ruleset. Its first line is line 3 of the file.
-func whole(part string) string { return "ruleset: test\nversion: 1\n" + part }
+// file wraps what a case is about into a ruleset. Its first line is line 3 of the file.
+func file(part string) string { return "ruleset: test\nversion: 1\n" + part }
 
 // ruleWhen is a ruleset of one rule, whose condition is on line 5, from column 11.
 func ruleWhen(when string) string {
-	return whole("rules:\n  - id: a\n    when: " + when + "\n    then: {score: 10, reason: R1, say: something}\n")
+	return file("rules:\n  - id: a\n    when: " + when + "\n    then: {score: 10, reason: R1, say: something}\n")
 }
 
 // withAggregate is a ruleset of one aggregate, on line 4.
-func withAggregate(a string) string { return whole("aggregates:\n  a: " + a + "\n") }
+func withAggregate(a string) string { return file("aggregates:\n  a: " + a + "\n") }
 
 func TestLoadRefusesWithPlaceAndRemedy(t *testing.T) {
 	t.Parallel()
-	cases := []struct{ name, file, want string }{
+	cases := []struct{ name, text, want string }{
 		{"nothing", "", "rules.yaml: the file is empty; a ruleset starts with ruleset: and version:"},
 		{"no mapping", "- a\n", "rules.yaml:1:1: a ruleset is a mapping"},
 		{"no YAML", "ruleset: [\n", "not YAML"},
@@ -32,10 +32,10 @@ func TestLoadRefusesWithPlaceAndRemedy(t *testing.T) {
 		{"no version", "ruleset: a\n", "no version; write version: 1"},
 		{"bad name", "ruleset: Ä\nversion: 1\n", "rules.yaml:1:10: ruleset: \"Ä\" is no name"},
 		{"bad version", "ruleset: a\nversion: 0\n", "rules.yaml:2:10: version is a whole number"},
-		{"misspelt section", whole("agregates: {}\n"), `rules.yaml:3:1: a ruleset has no "agregates"; did you mean aggregates?`},
-		{"section twice", whole("rules: []\nrules: []\n"), "rules.yaml:4:1"},
+		{"misspelt section", file("agregates: {}\n"), `rules.yaml:3:1: a ruleset has no "agregates"; did you mean aggregates?`},
+		{"section twice", file("rules: []\nrules: []\n"), "rules.yaml:4:1"},
 		{"misspelt variable", ruleWhen("payment.amout < 20"), `rules.yaml:5:11: when: unknown name "payment.amout"; did you mean payment.amount?`},
-		{"misspelt aggregate", whole("aggregates:\n  tries: {count: payment, by: card, window: 10m}\nrules:\n  - id: a\n    when: payment.amount < 20 && tires > 3\n    then: {score: 1, reason: R, say: s}\n"),
+		{"misspelt aggregate", file("aggregates:\n  tries: {count: payment, by: card, window: 10m}\nrules:\n  - id: a\n    when: payment.amount < 20 && tires > 3\n    then: {score: 1, reason: R, say: s}\n"),
 			`rules.yaml:7:34: when: unknown name "tires"; did you mean tries?`},
 		{"misspelt in a quoted condition", ruleWhen(`"device.knwon"`), `rules.yaml:5:12: when: unknown name "device.knwon"; did you mean device.known?`},
 		{"misspelt in a block", ruleWhen("|\n      payment.amount > 1 &&\n        devise.known"), `rules.yaml:7:9: when: unknown name "devise.known"; did you mean device.known?`},
@@ -47,7 +47,7 @@ func TestLoadRefusesWithPlaceAndRemedy(t *testing.T) {
 		{"amount on the right", ruleWhen("5 == payment.amount"), "write the amount on the left"},
 		{"money and rate", ruleWhen("payment.amount > ratio(1, 2)"), "cannot be used on (money, decimal)"},
 		{"whole division", ruleWhen("event.hour / 2 > 3"), "write ratio(a, b)"},
-		{"number as time span", whole("aggregates:\n  p: {since: behavior.signed_in, by: customer, window: 1h}\nrules:\n  - id: a\n    when: p < 30\n    then: {score: 1, reason: R, say: s}\n"),
+		{"number as time span", file("aggregates:\n  p: {since: behavior.signed_in, by: customer, window: 1h}\nrules:\n  - id: a\n    when: p < 30\n    then: {score: 1, reason: R, say: s}\n"),
 			`a time span is written duration("30m")`},
 		{"no such word", ruleWhen(`payment.method == "crad"`), `rules.yaml:5:29: when: payment.method is never "crad"; did you mean card?`},
 		{"no such word in a list", ruleWhen(`payment.purpose in ["transfer", "gift"]`), `payment.purpose is never "gift"`},
@@ -56,12 +56,12 @@ func TestLoadRefusesWithPlaceAndRemedy(t *testing.T) {
 		{"number too long", ruleWhen("payment.amount > 0.12345678901234567"), "more than 15 digits"},
 		{"variable of another kind", ruleWhen("loan.age < 18"), "loan.age is never known on payment.initiated"},
 		{"unquoted !", ruleWhen("!device.known"), "put the text in single quotes"},
-		{"no then", whole("rules:\n  - id: a\n    when: 'true'\n"), "a rule has id:, when: and then:"},
-		{"no effect", whole("rules:\n  - id: a\n    when: 'true'\n    then: {reason: R, say: s}\n"), "needs score: or verdict:"},
-		{"no reason", whole("rules:\n  - id: a\n    when: 'true'\n    then: {score: 1, say: s}\n"), "needs reason:"},
-		{"bad verdict", whole("rules:\n  - id: a\n    when: 'true'\n    then: {verdict: refuse, reason: R, say: s}\n"), `"refuse" is neither review nor decline`},
-		{"bad kind", whole("rules:\n  - id: a\n    on: payments\n    when: 'true'\n    then: {score: 1, reason: R, say: s}\n"), `"payments" is no kind of event; did you mean payment?`},
-		{"rule twice", whole("rules:\n  - {id: a, when: 'true', then: {score: 1, reason: R, say: s}}\n  - {id: a, when: 'true', then: {score: 1, reason: R, say: s}}\n"), "rules.yaml:5:5: the rule a is there twice, first on line 4"},
+		{"no then", file("rules:\n  - id: a\n    when: 'true'\n"), "a rule has id:, when: and then:"},
+		{"no effect", file("rules:\n  - id: a\n    when: 'true'\n    then: {reason: R, say: s}\n"), "needs score: or verdict:"},
+		{"no reason", file("rules:\n  - id: a\n    when: 'true'\n    then: {score: 1, say: s}\n"), "needs reason:"},
+		{"bad verdict", file("rules:\n  - id: a\n    when: 'true'\n    then: {verdict: refuse, reason: R, say: s}\n"), `"refuse" is neither review nor decline`},
+		{"bad kind", file("rules:\n  - id: a\n    on: payments\n    when: 'true'\n    then: {score: 1, reason: R, say: s}\n"), `"payments" is no kind of event; did you mean payment?`},
+		{"rule twice", file("rules:\n  - {id: a, when: 'true', then: {score: 1, reason: R, say: s}}\n  - {id: a, when: 'true', then: {score: 1, reason: R, say: s}}\n"), "rules.yaml:5:5: the rule a is there twice, first on line 4"},
 		{"window", withAggregate("{count: payment, by: card, window: 10s}"), `"10s" is no length of time; write 10m, 24h or 30d`},
 		{"window too long", withAggregate("{count: payment, by: card, window: 31d}"), "longer than 30d"},
 		{"key", withAggregate("{count: payment, by: crad, window: 1h}"), `"crad" is no field; did you mean card?`},
@@ -74,16 +74,16 @@ func TestLoadRefusesWithPlaceAndRemedy(t *testing.T) {
 		{"filter on tier", withAggregate(`{count: payment, where: customer.tier == "gold", by: card, window: 1h}`), "customer.tier changes with time"},
 		{"filter of another kind", withAggregate("{count: behavior, where: payment.amount > 5, by: customer, window: 1h}"), "payment.amount is never known on behavior.registered"},
 		{"private read for another", withAggregate("{count: payment, by: customer, for: counterparty, window: 1h}"), "can only be read for the customer"},
-		{"reserved name", whole("aggregates:\n  payment: {count: payment, by: card, window: 1h}\n"), "cannot name an aggregate"},
-		{"outcomes", whole("outcomes: {review: 80, decline: 50}\n"), "review at 80 is never reached"},
-		{"mixed outcomes", whole("outcomes: {review: 80, loan: {decline: 50}}\n"), "review stands beside payment or loan"},
-		{"deep", whole("rules: " + strings.Repeat("[", 100) + "\n"), "nested more than 64 deep"},
+		{"reserved name", file("aggregates:\n  payment: {count: payment, by: card, window: 1h}\n"), "cannot name an aggregate"},
+		{"outcomes", file("outcomes: {review: 80, decline: 50}\n"), "review at 80 is never reached"},
+		{"mixed outcomes", file("outcomes: {review: 80, loan: {decline: 50}}\n"), "review stands beside payment or loan"},
+		{"deep", file("rules: " + strings.Repeat("[", 100) + "\n"), "nested more than 64 deep"},
 		{"large", strings.Repeat("# comment\n", MaxSourceBytes), "a ruleset has at most"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			rs, err := Load("rules.yaml", []byte(c.file))
+			rs, err := Load("rules.yaml", []byte(c.text))
 			var mistakes Mistakes
 			if rs != nil || !errors.As(err, &mistakes) {
 				t.Fatalf("got %v, %v; want mistakes", rs, err)
@@ -102,7 +102,7 @@ func TestLoadNamesEveryMistakeInOrder(t *testing.T) {
 	for line := range strings.Lines(err.Error()) {
 		places = append(places, strings.SplitN(line, ": ", 2)[0])
 	}
-	want := "f.yaml:2:10 f.yaml:5:11 f.yaml:5:32 f.yaml:6:11 f.yaml:6:12"
+	want := "f.yaml:2:10 f.yaml:5:11 f.yaml:5:32 f.yaml:6:11 f.yaml:6:11 f.yaml:6:12"
 	if got := strings.Join(places, " "); got != want {
 		t.Fatalf("got  %s\nwant %s\n%v", got, want, err)
 	}
@@ -160,7 +160,7 @@ func TestDefaultHasTheRulesOfBothPacks(t *testing.T) {
 func TestAggregateIDStandsForTheDefinitionAlone(t *testing.T) {
 	t.Parallel()
 	id := func(name, body string) uint32 {
-		rs, err := Load("a.yaml", []byte(whole("aggregates:\n  "+name+": {"+body+"}\n")))
+		rs, err := Load("a.yaml", []byte(file("aggregates:\n  "+name+": {"+body+"}\n")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -193,7 +193,7 @@ func FuzzLoad(f *testing.F) {
 	for _, s := range []string{
 		"", "a", "- - - -", "? a", "&a [*a]", "!!binary x", "ruleset: {a: 1}\n", "rules: [{when: \"\\u0000\"}]", "\t", "a: |\n\n  x",
 		ruleWhen("payment.amount > 5"), ruleWhen("|\n  known(payment.amount)"), withAggregate("{count: payment, by: [card, device], window: 5m}"),
-		ruleWhen(`payment.card.matches("a+") && 1.5 * payment.amount > 2`), whole("outcomes: {review: 1}\n"),
+		ruleWhen(`payment.card.matches("a+") && 1.5 * payment.amount > 2`), file("outcomes: {review: 1}\n"),
 	} {
 		f.Add([]byte(s))
 	}

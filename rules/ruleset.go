@@ -86,7 +86,7 @@ const (
 	Max                  // of an amount
 	Distinct             // values of a field
 	Since                // time since the newest event, the present one left out; unknown if there is none
-	Age                  // time since the oldest event in the window, the present one included; unknown if there is none
+	Age                  // time since the first event, the present one included; forgotten after a window without any
 )
 
 var funcNames = []string{"count", "sum", "avg", "min", "max", "distinct", "since", "age"}

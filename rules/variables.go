@@ -214,10 +214,8 @@ func kindWords() []string {
 	return all
 }
 
-// fixedOne is 1 in the fixed point that instalment counts in: 18 decimals.
-var fixedOne = new(big.Int).Exp(big.NewInt(10), big.NewInt(18), nil)
-
-// instalment is the equal monthly instalment of an annuity, P·r / (1 - (1+r)^-n), rounded up to a whole minor unit.
+// instalment is the equal monthly instalment of an annuity, P·r / (1 - (1+r)^-n), rounded up to a whole minor unit. With
+// r = rate / 12,000,000 it is a fraction of whole numbers, so nothing is lost on the way.
 func instalment(principal int64, rate events.Rate, months int32) (int64, bool) {
 	if principal <= 0 || months <= 0 {
 		return 0, false
@@ -225,21 +223,16 @@ func instalment(principal int64, rate events.Rate, months int32) (int64, bool) {
 	if rate <= 0 {
 		return (principal + int64(months) - 1) / int64(months), true
 	}
-	monthly := new(big.Int).Mul(fixedOne, big.NewInt(int64(rate)))
-	monthly.Quo(monthly, big.NewInt(12*int64(events.RateOne)))
-	factor := new(big.Int).Add(fixedOne, monthly) // 1 + r
-	power := new(big.Int).Set(fixedOne)           // (1 + r)^n
-	for range months {
-		power.Mul(power, factor)
-		power.Quo(power, fixedOne)
-	}
-	// P·r·(1+r)^n / ((1+r)^n - 1)
-	n := new(big.Int).Mul(big.NewInt(principal), monthly)
-	n.Mul(n, power)
-	d := new(big.Int).Sub(power, fixedOne)
-	d.Mul(d, fixedOne)
-	n.Add(n, d)
-	n.Sub(n, big.NewInt(1))
-	n.Quo(n, d)
-	return n.Int64(), n.IsInt64()
+	year := big.NewInt(12 * int64(events.RateOne))
+	n := big.NewInt(int64(months))
+	with := new(big.Int).Exp(new(big.Int).Add(year, big.NewInt(int64(rate))), n, nil) // (12·10^6 + rate)^n
+	without := new(big.Int).Exp(year, n, nil)                                         // (12·10^6)^n
+	num := new(big.Int).Mul(big.NewInt(principal), big.NewInt(int64(rate)))
+	num.Mul(num, with)
+	den := with.Sub(with, without)
+	den.Mul(den, year)
+	num.Add(num, den)
+	num.Sub(num, big.NewInt(1))
+	num.Quo(num, den)
+	return num.Int64(), num.IsInt64()
 }

@@ -110,7 +110,10 @@ func (d *document) parse(data []byte) (body ast.Node) {
 			docs = append(docs, doc)
 		}
 	}
-	if len(docs) != 1 {
+	switch {
+	case len(docs) == 0:
+		return nil
+	case len(docs) > 1:
 		d.failAt(0, 0, "it has %d YAML documents; a ruleset is one", len(docs))
 		return nil
 	}

@@ -67,8 +67,8 @@ func (g *gate) restore(ctx context.Context, partitions []int32) error {
 	added := 0
 	for _, p := range partitions {
 		if _, ok := g.owned[p]; !ok {
-			g.forget(p) // what was followed of it is part of what is restored
-			g.state.Assign(p)
+			g.state.Assign(p) // what was followed of it goes; it is part of what is restored
+			delete(g.at[schemas.GateState], p)
 			g.owned[p] = false
 			added++
 		}

@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/consumers/stream"
+	"sluice/deploy/embedded/enginestest"
 	"sluice/pipelines/risk"
 	"sluice/rules"
 	"sluice/rules/packs"
@@ -22,15 +24,25 @@ import (
 	eventsv1 "sluice/schemas/events/v1"
 )
 
-// newBenchHouse makes the house's topics on a Kafka of its own, kept on disk as in the house.
+// newBenchHouse makes the house's topics on a Kafka of its own, kept on disk as in the house, or on the one that
+// SLUICE_TEST_KAFKA names.
 func newBenchHouse(b *testing.B) (stream.Config, *kgo.Client) {
 	b.Helper()
+	if os.Getenv(enginestest.KafkaVariable) != "" {
+		env := enginestest.New(b, enginestest.Kafka)
+		return openBenchHouse(b, stream.Config{Brokers: env.Kafka, Prefix: env.Prefix})
+	}
 	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DataDir(b.TempDir()))
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(kafka.Close)
-	c := stream.Config{Brokers: kafka.ListenAddrs()}.Fill()
+	return openBenchHouse(b, stream.Config{Brokers: kafka.ListenAddrs()})
+}
+
+func openBenchHouse(b *testing.B, c stream.Config) (stream.Config, *kgo.Client) {
+	b.Helper()
+	c = c.Fill()
 	if err := c.EnsureTopics(b.Context()); err != nil {
 		b.Fatal(err)
 	}
@@ -100,6 +112,8 @@ func running(b *testing.B, c stream.Config, l *latencies) (stop func()) {
 	ready, done := make(chan struct{}, 10), make(chan error, 1)
 	ctx, cancel := context.WithCancel(b.Context())
 	config := Config{Config: c, Ruleset: packs.Default(), Ready: func() { ready <- struct{}{} }}
+	registry := prometheus.NewRegistry()
+	config.Metrics = registry
 	if l != nil {
 		config.OnDecision = l.decided
 	}
@@ -113,6 +127,16 @@ func running(b *testing.B, c stream.Config, l *latencies) (stop func()) {
 		cancel()
 		if err := <-done; err != nil {
 			b.Fatal(err)
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "sluice_gate_transaction_seconds" {
+				h := f.GetMetric()[0].GetHistogram()
+				b.ReportMetric(1000*h.GetSampleSum()/float64(h.GetSampleCount()), "ms/transaction")
+			}
 		}
 	}
 }

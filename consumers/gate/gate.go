@@ -191,7 +191,7 @@ func (g *gate) poll(ctx context.Context) error {
 	if err := fetchError(fetches, g.Log); err != nil {
 		return fmt.Errorf("consume: %w", err)
 	}
-	g.lag.observe(fetches, g.Config, g.metrics)
+	g.lag.observe(fetches, g.inputs, g.metrics)
 	if fetches.NumRecords() == 0 {
 		return nil
 	}

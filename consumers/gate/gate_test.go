@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,11 +28,6 @@ import (
 // Events of all three topics come out once each, with their positions, where their customer's partition is.
 func TestEachEventIsDecidedOnce(t *testing.T) {
 	h := newHouse(t)
-	h.decideEachOnce()
-}
-
-func (h *house) decideEachOnce() {
-	h.t.Helper()
 	all := topUps(20, 0, 10)
 	for n := range 20 {
 		customer := fmt.Sprintf("C%d", n)
@@ -51,26 +47,26 @@ func (h *house) decideEachOnce() {
 		seen[d.Event.Source+"/"+d.Event.ID]++
 		ids = append(ids, d.ID())
 		if d.Ruleset != "default@1" || d.Received.IsZero() {
-			h.t.Errorf("%s: ruleset %q, received %s", d.ID(), d.Ruleset, d.Received)
+			t.Errorf("%s: ruleset %q, received %s", d.ID(), d.Ruleset, d.Received)
 		}
 	}
 	for _, e := range all {
 		if n := seen["test/"+e.ID]; n != 1 {
-			h.t.Errorf("%s was decided %d times", e.ID, n)
+			t.Errorf("%s was decided %d times", e.ID, n)
 		}
 	}
 	reported := g.reported()
 	slices.Sort(ids)
 	slices.Sort(reported)
 	if !slices.Equal(ids, reported) {
-		h.t.Errorf("OnDecision was told of %d decisions, there are %d", len(reported), len(ids))
+		t.Errorf("OnDecision was told of %d decisions, there are %d", len(reported), len(ids))
 	}
 }
 
 // A gate that dies with everything produced and nothing committed leaves no trace: its successor decides the same
 // events, with the same aggregates.
 func TestKilledBetweenProduceAndCommit(t *testing.T) {
-	h := newHouse(t)
+	h := newFaultyHouse(t)
 	h.publish(topUps(10, 0, 10)...)
 	nw := &network{}
 	killed := make(chan struct{})
@@ -99,7 +95,7 @@ func TestKilledBetweenProduceAndCommit(t *testing.T) {
 // A second gate joins while the first has a transaction open, and later the first leaves: partitions change hands twice
 // under load, each with its aggregates.
 func TestRebalanceWithATransactionOpen(t *testing.T) {
-	h := newHouse(t)
+	h := newFaultyHouse(t)
 	open, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	first := h.gate(func(c *Config) {
@@ -130,7 +126,7 @@ func TestRebalanceWithATransactionOpen(t *testing.T) {
 // A gate that holds a transaction open for longer than a rebalance may take is put out of the group: its successor
 // decides the events, and the transaction comes to nothing.
 func TestTooSlowForTheRebalance(t *testing.T) {
-	h := newHouse(t)
+	h := newFaultyHouse(t)
 	h.publish(topUps(20, 0, 5)...)
 	open, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -160,7 +156,7 @@ func TestTooSlowForTheRebalance(t *testing.T) {
 func TestAbortedTransactionsLeaveNoTrace(t *testing.T) {
 	f := func(name string, fault kfake.Fault) {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			h := newFaultyHouse(t)
 			g := h.gate(func(c *Config) {
 				c.hooks.client = append(slices.Clone(quick), kgo.TransactionTimeout(time.Second))
 			}).waitReady()
@@ -183,6 +179,24 @@ func TestAbortedTransactionsLeaveNoTrace(t *testing.T) {
 	f("fenced", kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.ProducerFenced})
 }
 
+// A record that the client itself refuses to send fails the whole transaction, not only its own event.
+func TestARecordThatCannotBeSent(t *testing.T) {
+	h := newHouse(t)
+	large := &events.Event{ID: "large", Source: "test", Kind: events.BehaviorComplained, Time: began, CustomerID: "C1",
+		Text: strings.Repeat("so it went on and on. ", 60)}
+	h.publish(append(topUps(10, 0, 5), large)...)
+	g := h.once(func(c *Config) {
+		c.hooks.client = append(slices.Clone(quick), kgo.ProducerBatchMaxBytes(1000))
+	})
+	if err := g.wait(); !errors.Is(err, kerr.MessageTooLarge) {
+		t.Errorf("the gate ended with %v", err)
+	}
+	second := h.gate(nil)
+	h.awaitDecided(51)
+	h.must(second.end())
+	h.checkPayments(ruleset(1, countRule))
+}
+
 // The broker commits and the gate never hears of it: the gate starts again and finds the events decided.
 func TestUnknownOutcome(t *testing.T) {
 	f := func(name string, how fate) {
@@ -200,7 +214,7 @@ func TestUnknownOutcome(t *testing.T) {
 						}
 						return arrives
 					}}
-					c.hooks.client = append(slices.Clone(quick), nw.option(), kgo.SessionTimeout(time.Second), kgo.RetryTimeout(500*time.Millisecond))
+					c.hooks.client = append(slices.Clone(quick), nw.option(), kgo.RetryTimeout(500*time.Millisecond))
 					return Run(ctx, c)
 				})
 			}).waitReady()
@@ -481,7 +495,7 @@ func TestTheOlderOfTwoGatesOfOneNameIsFenced(t *testing.T) {
 // A gate told to stop finishes what it has begun, leaves the group and returns nil; a standby without partitions takes
 // over.
 func TestStopFinishesTheTransaction(t *testing.T) {
-	h := newHouse(t)
+	h := newFaultyHouse(t)
 	begun, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	g := h.once(func(c *Config) {
@@ -513,7 +527,10 @@ func TestStandby(t *testing.T) {
 	h := newHouse(t)
 	var gates []*runner
 	for range partitionsInTests + 1 {
-		gates = append(gates, h.gate(nil).waitReady())
+		gates = append(gates, h.once(nil)) // none fails meanwhile
+		for _, g := range gates {
+			g.waitReady() // also the one that has got nothing
+		}
 	}
 	for i, g := range gates {
 		h.publish(topUps(10, i, i+1)...)

@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/consumers/stream"
+	"sluice/deploy/embedded/enginestest"
 	"sluice/pipelines/risk"
 	"sluice/rules"
 	"sluice/schemas"
@@ -31,16 +32,27 @@ const (
 	partitionsInTests = 4
 )
 
-// A house is the topics of one test on its own Kafka.
+func TestMain(m *testing.M) { os.Exit(enginestest.Main(m)) }
+
+// A house is the topics of one test.
 type house struct {
 	t *testing.T
 	stream.Config
-	kafka    *kfake.Cluster
+	kafka    *kfake.Cluster // nil on the shared Kafka
 	ctx      context.Context
 	producer *kgo.Client
 }
 
+// newHouse makes a house on the Kafka that all tests share, which may be a real one.
 func newHouse(t *testing.T) *house {
+	t.Helper()
+	t.Parallel()
+	env := enginestest.New(t, enginestest.Kafka)
+	return openHouse(t, env.Kafka, env.Prefix)
+}
+
+// newFaultyHouse makes a house on a Kafka of its own, for tests that make it fail.
+func newFaultyHouse(t *testing.T) *house {
 	t.Helper()
 	t.Parallel()
 	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100*time.Millisecond))
@@ -53,7 +65,6 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
-// openHouse makes the topics on some Kafka.
 func openHouse(t *testing.T, brokers []string, prefix string) *house {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -140,8 +151,8 @@ func (h *house) start(adjust func(*Config), run func(context.Context, Config) er
 	return r
 }
 
-// quick lets the members of a group notice each other in a tenth of a second.
-var quick = []kgo.Opt{kgo.HeartbeatInterval(50 * time.Millisecond), kgo.SessionTimeout(5 * time.Second), kgo.RebalanceTimeout(20 * time.Second)}
+// quick lets the members of a group notice each other in a tenth of a second. Kafka takes no shorter session.
+var quick = []kgo.Opt{kgo.HeartbeatInterval(50 * time.Millisecond), kgo.SessionTimeout(6 * time.Second), kgo.RebalanceTimeout(20 * time.Second)}
 
 func (r *runner) waitReady() *runner {
 	r.h.t.Helper()

@@ -267,3 +267,17 @@ func Register[C prometheus.Collector](r prometheus.Registerer, collector C) C {
 	}
 	return collector
 }
+
+// Lag is the gauge, by part and topic, of the records that a part has not dealt with in the partitions it owns.
+func Lag(r prometheus.Registerer) *prometheus.GaugeVec {
+	return Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "sluice_lag_records", Help: "Records of the partitions this process owns that the part has not dealt with.",
+	}, []string{"part", "topic"}))
+}
+
+// DeadLetters is the counter, by reason, of records set aside by any part of this process.
+func DeadLetters(r prometheus.Registerer) *prometheus.CounterVec {
+	return Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sluice_deadletters_total", Help: "Records set aside as dead letters.",
+	}, []string{"reason"}))
+}

@@ -34,6 +34,8 @@ type Config struct {
 	Replication int16  `help:"Replicas of each topic that does not exist yet; 0 leaves it to the broker." default:"0" env:"SLUICE_REPLICATION" group:"engines"`
 	Prefix      string `help:"Put before every topic, group and transactional id, so that several houses share a Kafka." env:"SLUICE_PREFIX" group:"engines"`
 
+	Instance string `help:"Name of this process among the gates of one Kafka; one that starts again under its name goes on at once. Empty: random; for up, 'up'." env:"SLUICE_INSTANCE" group:"deciding"`
+
 	HTTP  string `name:"http" help:"Address of the status page, /metrics, /healthz and /readyz. 'none' for no page. Default: 127.0.0.1:8080 for up, none for run." env:"SLUICE_HTTP" group:"watching" placeholder:"HOST:PORT"`
 	Rules string `help:"Ruleset published when none is live yet: a file, or a shipped pack: default, fraud, credit, empty. Not said: default; for the replay of an AMLSim folder, empty." env:"SLUICE_RULES" group:"deciding" placeholder:"FILE|PACK"`
 

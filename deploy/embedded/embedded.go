@@ -49,7 +49,10 @@ type Options struct {
 	Kafka, Postgres, ClickHouse bool
 	// DefaultPartitions is what a topic created with -1 partitions gets. 0: 12.
 	DefaultPartitions int
-	// Supervise restarts a Postgres or ClickHouse that died by itself, with backoff, until Stop or Kill….
+	// KafkaInProcess runs Kafka in this process, where its faults can be injected (Engines.Fake), instead of in a child.
+	// kill -9 of this process may then leave half a committed transaction behind. For tests.
+	KafkaInProcess bool
+	// Supervise restarts an engine that died by itself, with backoff, until Stop or Kill….
 	Supervise bool
 	// NoFsync lets Postgres skip fsync: data survives a killed process but not a lost machine. For tests.
 	NoFsync bool
@@ -96,7 +99,7 @@ type Engines struct {
 	AnalystURL string
 	// ClickHouseHTTP is http://127.0.0.1:PORT.
 	ClickHouseHTTP string
-	// Fake is the Kafka in this process, for fault injection; nil when Kafka is not embedded.
+	// Fake is the Kafka in this process, for fault injection; nil unless Options.KafkaInProcess.
 	Fake *KafkaCluster
 
 	running

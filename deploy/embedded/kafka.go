@@ -13,32 +13,54 @@ import (
 	"syscall"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// KafkaCluster is the in-process Kafka.
+// KafkaCluster is the Kafka in this process, for fault injection.
 type KafkaCluster = kfake.Cluster
 
 // cleanEvery is how often compaction and retention run, in milliseconds; they hold up the broker while they do.
 const cleanEvery = 5 * 60 * 1000
 
-// startKafka opens the Kafka in this process with its log below the data folder. Writes reach the operating system
+// kafkaOrder is what a Kafka needs to know.
+type kafkaOrder struct {
+	Dir        string
+	Port       int
+	Partitions int // of a topic that does not say
+}
+
+func newKafkaOrder(o Options) kafkaOrder {
+	return kafkaOrder{Dir: filepath.Join(o.DataDir, "kafka"), Port: o.KafkaPort, Partitions: o.DefaultPartitions}
+}
+
+// openKafka opens the Kafka in this process with its log below the data folder. Writes reach the operating system
 // before they are acknowledged, as on a real broker: they survive a killed process, not a lost machine.
-func startKafka(o Options) (*kfake.Cluster, error) {
+func openKafka(o kafkaOrder, log *slog.Logger) (*kfake.Cluster, error) {
+	inOrder, err := markOpen(o)
+	if err != nil {
+		return nil, err
+	}
 	c, err := kfake.NewCluster(
-		kfake.Ports(o.KafkaPort), // one broker; 0 picks a free port
+		kfake.Ports(o.Port), // one broker; 0 picks a free port
 		kfake.ClusterID("sluice"),
-		kfake.DataDir(filepath.Join(o.DataDir, "kafka")),
-		kfake.DefaultNumPartitions(o.DefaultPartitions),
+		kfake.DataDir(o.Dir),
+		kfake.DefaultNumPartitions(o.Partitions),
 		// Auto topic creation stays off: a mistyped topic must fail.
 		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": strconv.Itoa(cleanEvery)}),
-		kfake.WithLogger(kafkaLogger{o.Logger}),
+		kfake.WithLogger(kafkaLogger{log}),
 	)
 	var op *net.OpError
 	switch {
+	case err == nil && inOrder:
+		return c, nil
 	case err == nil:
+		if err := abortForgotten(c); err != nil {
+			c.Close()
+			return nil, &StartError{Engine: "Kafka", Err: fmt.Errorf("recover transactions: %w", err)}
+		}
 		return c, nil
 	case errors.As(err, &op) && errors.Is(err, syscall.EADDRINUSE):
-		return nil, &PortTakenError{Engine: "Kafka", Port: o.KafkaPort, Flag: FlagKafkaPort}
+		return nil, &PortTakenError{Engine: "Kafka", Port: o.Port, Flag: FlagKafkaPort}
 	default:
 		return nil, &StartError{Engine: "Kafka", Err: err}
 	}
@@ -54,4 +76,39 @@ func (k kafkaLogger) Logf(level kfake.LogLevel, format string, args ...any) {
 	case kfake.LogLevelWarn:
 		k.l.LogAttrs(context.Background(), slog.LevelWarn, "kafka: "+fmt.Sprintf(format, args...))
 	}
+}
+
+// kafkaChild is the Kafka in a child process and what is needed to start it again.
+type kafkaChild struct {
+	servant
+	order kafkaOrder
+}
+
+// newKafkaChild lays out the data folder.
+func newKafkaChild(o Options) (*kafkaChild, error) {
+	log, err := openLog(filepath.Join(o.DataDir, "kafka.log"))
+	if err != nil {
+		return nil, err
+	}
+	return &kafkaChild{
+		servant: servant{engine: "Kafka", lockPath: kafkaLock(o), log: log},
+		order:   newKafkaOrder(o),
+	}, nil
+}
+
+// kafkaLock is the lock that the child holds.
+func kafkaLock(o Options) string { return filepath.Join(o.DataDir, "kafka.lock") }
+
+// start runs the child and waits until it answers.
+func (k *kafkaChild) start(ctx context.Context) error {
+	return k.launch(ctx, childOrder{Kafka: &k.order}, filepath.Dir(k.order.Dir), k.answers)
+}
+
+func (k *kafkaChild) answers(ctx context.Context) bool {
+	client, err := kgo.NewClient(kgo.SeedBrokers(loopback(k.order.Port)), kgo.RequestRetries(0))
+	if err != nil {
+		return false
+	}
+	defer client.Close()
+	return client.Ping(ctx) == nil
 }

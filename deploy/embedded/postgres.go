@@ -229,30 +229,12 @@ func (p *postgres) startOnce(ctx context.Context) error {
 	var err error
 	// SIGINT is the fast shutdown: open transactions are aborted and the next start has nothing to recover.
 	if p.process, err = p.launch(p.dir, "postgres", args, syscall.SIGINT); err == nil {
-		if err = p.ready(ctx); err == nil {
+		if err = p.ready(ctx, p.answers); err == nil {
 			return nil
 		}
 		p.kill()
 	}
 	return &StartError{Engine: "Postgres", Err: err, LastLine: p.log.lastLine(), LogFile: p.log.path}
-}
-
-// ready waits until Postgres answers a query.
-func (p *postgres) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	for !p.answers(ctx) {
-		if p.ended() {
-			return fmt.Errorf("it ended: %v", p.err)
-		}
-		if err := sleep(ctx, readyPoll); err != nil {
-			return err
-		}
-	}
-	if p.ended() { // something else answered on its port
-		return fmt.Errorf("it ended: %v", p.err)
-	}
-	return nil
 }
 
 func (p *postgres) answers(ctx context.Context) bool {

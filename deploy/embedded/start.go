@@ -16,6 +16,8 @@ import (
 // running is what Engines keeps to itself.
 type running struct {
 	lock       *folderLock
+	order      kafkaOrder // of the Kafka in this process
+	kafka      *supervisor
 	postgres   *supervisor
 	clickhouse *supervisor
 
@@ -78,7 +80,7 @@ func (e *Engines) start(ctx context.Context, o Options) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	if o.Kafka {
-		g.Go(func() error { return e.startKafka(o) })
+		g.Go(func() error { return e.startKafka(ctx, o) })
 	}
 	if o.Postgres {
 		g.Go(func() error { return e.startPostgres(ctx, o, pgDir) })
@@ -96,20 +98,33 @@ func waitForOrphans(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	if !o.ClickHouse {
-		return nil
+	if o.Kafka {
+		if err := waitForChild(ctx, "Kafka", kafkaLock(o), o.Progress); err != nil {
+			return err
+		}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*orphanLimit, errors.New("its child of an earlier run does not end"))
+	if o.ClickHouse {
+		return waitForChild(ctx, "ClickHouse", clickHouseLock(o), o.Progress)
+	}
+	return nil
+}
+
+// waitForChild waits until the child of a killed run has let go of its lock, which it does within orphanLimit.
+func waitForChild(ctx context.Context, engine, lockPath string, report func(string, int64, int64)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*orphanLimit, errors.New("its process of an earlier run does not end"))
 	defer cancel()
-	lock, err := waitLock(ctx, clickHouseLock(o), func() { o.Progress(StageRecover, 0, 0) })
+	lock, err := waitLock(ctx, lockPath, func() { report(StageRecover, 0, 0) })
 	if err != nil {
-		return &StartError{Engine: "ClickHouse", Err: errors.Join(context.Cause(ctx), err)}
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return &StartError{Engine: engine, Err: err}
 	}
 	lock.release()
 	return nil
 }
 
-// choosePorts checks the given ports and picks the others, except Kafka's, which picks its own.
+// choosePorts checks the given ports and picks the others.
 func choosePorts(o Options) (Options, error) {
 	for _, p := range []struct {
 		wanted bool
@@ -117,7 +132,7 @@ func choosePorts(o Options) (Options, error) {
 		port   *int
 		flag   string
 	}{
-		{o.Kafka && o.KafkaPort != 0, "Kafka", &o.KafkaPort, FlagKafkaPort},
+		{o.Kafka, "Kafka", &o.KafkaPort, FlagKafkaPort},
 		{o.Postgres, "Postgres", &o.PostgresPort, FlagPostgresPort},
 		{o.ClickHouse, "ClickHouse", &o.ClickHousePort, FlagClickHousePort},
 		{o.ClickHouse, "ClickHouse's HTTP", &o.ClickHouseHTTPPort, FlagClickHouseHTTPPort},
@@ -166,13 +181,22 @@ func fetchEngines(ctx context.Context, o Options) (pgDir, chDir string, err erro
 	return pgDir, chDir, nil
 }
 
-func (e *Engines) startKafka(o Options) error {
-	c, err := startKafka(o)
+func (e *Engines) startKafka(ctx context.Context, o Options) error {
+	if o.KafkaInProcess {
+		e.order = newKafkaOrder(o)
+		c, err := openKafka(e.order, o.Logger)
+		if err != nil {
+			return err
+		}
+		e.Fake, e.KafkaAddrs = c, c.ListenAddrs()
+		return nil
+	}
+	k, err := newKafkaChild(o)
 	if err != nil {
 		return err
 	}
-	e.Fake, e.KafkaAddrs = c, c.ListenAddrs()
-	return nil
+	e.kafka, e.KafkaAddrs = newSupervisor(k, o), []string{loopback(o.KafkaPort)}
+	return e.kafka.start(ctx)
 }
 
 func (e *Engines) startPostgres(ctx context.Context, o Options, dir string) error {
@@ -207,13 +231,13 @@ func (e *Engines) stop(ctx context.Context) error {
 	ctx, cancel := stopContext(ctx)
 	defer cancel()
 	var g errgroup.Group
-	for _, s := range []*supervisor{e.postgres, e.clickhouse} {
+	for _, s := range []*supervisor{e.kafka, e.postgres, e.clickhouse} {
 		if s != nil {
 			g.Go(func() error { return s.stop(ctx) })
 		}
 	}
 	if e.Fake != nil {
-		g.Go(func() error { e.Fake.Close(); return nil })
+		g.Go(func() error { closeKafka(e.Fake, e.order); return nil })
 	}
 	err := g.Wait()
 	e.lock.release()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"sluice/consumers/deadletter"
 	"sluice/consumers/stream"
 	"sluice/schemas"
 	"sluice/schemas/events"
@@ -146,6 +147,9 @@ func (v *verifier) letters(ctx context.Context, until map[string]ends, marked ma
 	}
 	var n int64
 	err = v.scan(ctx, schemas.DeadLetters, nil, end, func(r *kgo.Record) {
+		if _, replayed := deadletter.Mark(r); replayed {
+			return // says that a dead letter was published again
+		}
 		if r.Offset < seen.upTo[schemas.DeadLetters][r.Partition] {
 			seen.letters++
 		}

@@ -163,7 +163,7 @@ func (v *verifier) deadLettersKept(ctx context.Context, seen *decided) (Row, err
 	var rows uint64
 	for partition, end := range seen.upTo[schemas.DeadLetters] {
 		var n uint64
-		if err := v.ch.QueryRow(ctx, "SELECT count() FROM dead_letters WHERE letter_topic = 'deadletters' AND letter_partition = ? AND letter_offset < ?", partition, end).Scan(&n); err != nil {
+		if err := v.ch.QueryRow(ctx, "SELECT count() FROM dead_letters WHERE letter_topic = 'deadletters' AND reason != '' AND letter_partition = ? AND letter_offset < ?", partition, end).Scan(&n); err != nil {
 			return Row{}, fmt.Errorf("count dead_letters in ClickHouse: %w", err)
 		}
 		rows += n

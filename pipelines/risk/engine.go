@@ -1,8 +1,6 @@
 package risk
 
 import (
-	"time"
-
 	"sluice/rules"
 	"sluice/schemas/events"
 )
@@ -10,13 +8,13 @@ import (
 // Engine is a ruleset made ready to run: which aggregates each kind of event adds to, and by which keys. It does not
 // change and may serve many States.
 type Engine struct {
-	rules   *rules.Ruleset
-	id      string
-	series  map[uint32]*definition // by rules.Aggregate.ID
-	defs    []*definition          // by index of the aggregate in the ruleset; equal definitions are one
-	adds    [maxKinds][]keyed
-	before  [maxKinds][]int // Since aggregates that this kind adds to and a rule of this kind reads
-	longest time.Duration   // window; 0 without aggregates
+	rules  *rules.Ruleset
+	id     string
+	series map[uint32]*definition // by rules.Aggregate.ID
+	defs   []*definition          // by index of the aggregate in the ruleset; equal definitions are one
+	adds   [maxKinds][]keyed
+	before [maxKinds][]int  // Since aggregates that this kind adds to and a rule of this kind reads
+	idle   map[string]int64 // how long an entity matters after its newest event, in milliseconds, by what its key starts with
 }
 
 // maxKinds bounds the numbers of event kinds: rules.Kinds has as many bits.
@@ -42,7 +40,7 @@ type definition struct {
 
 // NewEngine makes a loaded ruleset ready.
 func NewEngine(rs *rules.Ruleset) *Engine {
-	e := &Engine{rules: rs, id: rs.ID(), series: make(map[uint32]*definition, len(rs.Aggregates))}
+	e := &Engine{rules: rs, id: rs.ID(), series: make(map[uint32]*definition, len(rs.Aggregates)), idle: map[string]int64{}}
 	for i := range rs.Aggregates {
 		a := &rs.Aggregates[i]
 		d := e.series[a.ID]
@@ -52,7 +50,8 @@ func NewEngine(rs *rules.Ruleset) *Engine {
 			e.schedule(d)
 		}
 		e.defs = append(e.defs, d)
-		e.longest = max(e.longest, a.Window)
+		// The longest window of the key's aggregates, with its coarse edge.
+		e.idle[a.By.String()] = max(e.idle[a.By.String()], (tilesPerWindow+1)*d.tile)
 	}
 	for _, kind := range events.Kinds() {
 		for _, i := range rs.Reads(kind) {

@@ -37,7 +37,8 @@ type series struct {
 }
 
 // tile holds what happened in 1/96 of a window. What a and b are depends on the function: Count: a events. Sum, Min, Max:
-// b minor units. Avg: both. Since, Age: the first and the last event, milliseconds into the tile.
+// b minor units. Avg: both. Since: the first and the last event, milliseconds into the tile. Age has one tile, the latest;
+// a is when the first event was, milliseconds since 1970.
 type tile struct {
 	index int64 // time / tile
 	a, b  int64
@@ -131,6 +132,10 @@ func (s *series) add(ms, amount int64, hash uint64) {
 		s.meet(hash, index)
 		return
 	}
+	if s.def.fn == rules.Age {
+		s.age(ms, index)
+		return
+	}
 	t, fresh := s.at(index)
 	into := ms - index*s.def.tile
 	switch s.def.fn {
@@ -147,12 +152,22 @@ func (s *series) add(ms, amount int64, hash uint64) {
 		}
 	case rules.Max:
 		t.b = max(t.b, amount)
-	case rules.Since, rules.Age:
+	case rules.Since:
 		if fresh {
 			t.a = into
 		}
 		t.a, t.b = min(t.a, into), max(t.b, into)
 	}
+}
+
+// age notes when the entity was seen first, and in which tile last: once that has left the window, prune forgets both.
+func (s *series) age(ms, index int64) {
+	if len(s.tiles) == 0 {
+		s.tiles = append(s.tiles, tile{index: index, a: ms})
+		return
+	}
+	t := &s.tiles[0]
+	t.index, t.a = max(t.index, index), min(t.a, ms)
 }
 
 // saturatingAdd adds amounts, which are positive; a sum beyond int64 stays at its end.

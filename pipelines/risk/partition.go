@@ -2,6 +2,7 @@ package risk
 
 import (
 	"cmp"
+	"math"
 	"slices"
 )
 
@@ -11,7 +12,8 @@ type partition struct {
 	private map[string]string // encoded entities of customers and their pairs
 	past    identities
 	newest  int64              // time of the newest event, milliseconds since 1970
-	queue   map[int64][]string // keys by how old their newest event is, to find the idle ones
+	queue   map[int64][]string // each key once, by the hour it falls idle
+	oldest  int64              // hour in the queue
 	gone    []string           // keys forgotten, whose tombstones are not committed yet
 
 	// Staged since the last Commit or Abort:
@@ -30,11 +32,12 @@ type working struct {
 	changed bool
 	blob    string // encoded, "" after a change
 	entity  entity
-	before  int64 // bucket it was queued in, -1: none
+	queued  bool  // its key is in the queue
+	idle    int64 // milliseconds after its newest event that it matters
 }
 
 func newPartition(id int32) *partition {
-	return &partition{id: id, private: map[string]string{}, queue: map[int64][]string{}, staged: map[string]*working{},
+	return &partition{id: id, private: map[string]string{}, queue: map[int64][]string{}, oldest: math.MaxInt64, staged: map[string]*working{},
 		seen: map[identity]struct{}{}}
 }
 
@@ -69,7 +72,7 @@ func (p *partition) change(w *working) {
 }
 
 // maxFree bounds how many entities' memory is kept for reuse between transactions.
-const maxFree = 4096
+const maxFree = 1024
 
 func (s *State) recycle(w *working) {
 	if len(s.free) < maxFree {
@@ -99,55 +102,41 @@ func (s *State) load(p *partition, key []byte, shared bool) *working {
 		} else {
 			w = &working{}
 		}
-		w.key, w.shared, w.changed, w.before = string(key), shared, false, -1
+		w.key, w.shared, w.changed = string(key), shared, false
 		w.blob = s.stored(p, w.key, shared)
 		w.entity.decode(w.blob, s.engine)
-		if w.blob != "" {
-			w.before = s.bucket(w.entity.newest)
-		}
+		w.queued, w.idle = w.blob != "", s.engine.idle[prefix(w.key)]
 		p.staged[w.key] = w
 	}
 	// Whether the sweep has come by yet must not show: an idle entity is as good as forgotten.
-	if w.entity.newest < s.idleBefore(p.newestStaged()) {
+	if w.entity.newest+w.idle < p.newestStaged() {
 		w.entity.newest, w.entity.series = 0, w.entity.series[:0]
 	}
 	return w
 }
 
-// Idle entities. An entity whose newest event lies further back than the longest window (and its coarse edge) counts for
-// nothing any more. Keys are queued in buckets of an eighth of that window by their newest event, and a few of the
-// buckets that have aged out are looked through after each transaction.
+// Idle entities. An entity whose newest event lies further back than the longest window of its key counts for nothing any
+// more. Each key is queued once, by the hour in which it falls idle as far as was known when it was queued. After each
+// transaction a few keys whose hour has passed are looked at: forgotten, or queued again.
 const (
-	bucketsPerWindow = 8
-	minBucket        = 60_000 // milliseconds
-	sweepAtLeast     = 32     // keys looked at after a transaction, besides two for each entity it changed
+	hour         = 3_600_000 // milliseconds
+	sweepAtLeast = 32        // keys looked at after a transaction, besides two for each entity it changed
 )
 
-func (s *State) idleBefore(newest int64) int64 {
-	w := s.engine.longest.Milliseconds()
-	return newest - w - w/tilesPerWindow
-}
-
-func (s *State) bucket(newest int64) int64 {
-	return newest / max(minBucket, s.engine.longest.Milliseconds()/bucketsPerWindow)
+func (s *State) idleHour(key, blob string) int64 {
+	return (newestOf(blob) + s.engine.idle[prefix(key)]) / hour
 }
 
 func (s *State) enqueue(p *partition, key, blob string) {
-	b := s.bucket(newestOf(blob))
-	p.queue[b] = append(p.queue[b], key)
+	h := s.idleHour(key, blob)
+	p.queue[h] = append(p.queue[h], key)
+	p.oldest = min(p.oldest, h)
 }
 
-// enqueueMoved queues an entity again when its newest event has moved to another bucket; the old entry is stale.
-func (s *State) enqueueMoved(p *partition, w *working) {
-	if b := s.bucket(w.entity.newest); b != w.before {
-		w.before = b
-		p.queue[b] = append(p.queue[b], w.key)
-	}
-}
-
-// requeue sorts the entities anew, for other buckets.
+// requeue sorts the entities anew, for other windows.
 func (s *State) requeue(p *partition) {
 	clear(p.queue)
+	p.oldest = math.MaxInt64
 	for key, blob := range p.private {
 		s.enqueue(p, key, blob)
 	}
@@ -163,40 +152,38 @@ func (s *State) requeue(p *partition) {
 // sweep forgets some idle entities. Their tombstones go out with the next transaction.
 func (s *State) sweep(p *partition, changed int) {
 	budget := sweepAtLeast + 2*changed
-	last := s.bucket(s.idleBefore(p.newest)) // not ripe itself
-	for _, b := range ripe(p.queue, last) {
-		keys := p.queue[b]
+	for now := p.newest / hour; p.oldest < now; {
+		keys := p.queue[p.oldest]
 		for len(keys) > 0 && budget > 0 {
-			key := keys[len(keys)-1]
+			s.reconsider(p, keys[len(keys)-1])
 			keys = keys[:len(keys)-1]
 			budget--
-			blob := s.stored(p, key, isShared(key))
-			if blob == "" || s.bucket(newestOf(blob)) != b {
-				continue
-			}
-			if isShared(key) {
-				s.setPartial(p.id, key, "")
-			} else {
-				p.set(key, "")
-			}
-			p.gone = append(p.gone, key)
 		}
 		if len(keys) > 0 {
-			p.queue[b] = keys
+			p.queue[p.oldest] = keys
 			return
 		}
-		delete(p.queue, b)
+		delete(p.queue, p.oldest)
+		p.oldest = math.MaxInt64
+		for h := range p.queue {
+			p.oldest = min(p.oldest, h)
+		}
 	}
 }
 
-// ripe lists the buckets before last, oldest first.
-func ripe(queue map[int64][]string, last int64) []int64 {
-	var all []int64
-	for b := range queue {
-		if b < last {
-			all = append(all, b)
-		}
+// reconsider forgets an entity, or queues it again if it has been active meanwhile.
+func (s *State) reconsider(p *partition, key string) {
+	shared := isShared(key)
+	blob := s.stored(p, key, shared)
+	switch {
+	case blob == "":
+	case s.idleHour(key, blob) > p.oldest:
+		s.enqueue(p, key, blob)
+	case shared:
+		s.setPartial(p.id, key, "")
+		p.gone = append(p.gone, key)
+	default:
+		p.set(key, "")
+		p.gone = append(p.gone, key)
 	}
-	slices.Sort(all)
-	return all
 }

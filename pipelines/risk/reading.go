@@ -28,6 +28,10 @@ func (r *reading) gather(s *series) {
 	}
 	for i := range s.tiles {
 		t := &s.tiles[i]
+		if r.def.fn == rules.Age {
+			r.gatherAge(t, first)
+			continue
+		}
 		if t.index < first || t.index > last {
 			continue
 		}
@@ -54,11 +58,17 @@ func (r *reading) gatherTile(t *tile) {
 				r.b = max(r.b, at)
 			}
 		}
-	case rules.Age:
-		if at := t.index*r.def.tile + t.a; !r.any || at < r.a {
-			r.a = at
-		}
 	}
+}
+
+func (r *reading) gatherAge(t *tile, first int64) {
+	if t.index < first || t.a > r.ms {
+		return
+	}
+	if !r.any || t.a < r.a {
+		r.a = t.a
+	}
+	r.any = true
 }
 
 // gatherMembers counts the values seen in the window. A value seen before a late event and again after it counts, though
@@ -105,7 +115,7 @@ func (r *reading) value(currency events.Currency) rules.Value {
 	case rules.Since:
 		return rules.Value{Decimal: milliseconds(r.ms - r.b), Known: r.b > 0}
 	}
-	return rules.Value{Decimal: milliseconds(max(r.ms-r.a, 0)), Known: r.any}
+	return rules.Value{Decimal: milliseconds(r.ms - r.a), Known: r.any}
 }
 
 func milliseconds(n int64) rules.Decimal { return rules.Decimal{Coefficient: n, Exponent: 3} }

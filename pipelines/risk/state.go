@@ -5,6 +5,7 @@ package risk
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,7 +66,7 @@ func (s *State) SetEngine(engine *Engine) {
 	before := s.engine
 	s.engine = engine
 	s.frame = engine.rules.NewFrame()
-	if before != nil && before.longest != engine.longest {
+	if before != nil && !maps.Equal(before.idle, engine.idle) {
 		for _, p := range s.owned {
 			s.requeue(p)
 		}
@@ -144,6 +145,7 @@ func (s *State) take(p int32, part *partition, key, value []byte) error {
 		}
 	}
 	name, blob := string(key), string(value)
+	known := part != nil && s.stored(part, name, isShared(name)) != ""
 	if isShared(name) {
 		s.setPartial(p, name, blob)
 	} else if part != nil {
@@ -151,7 +153,9 @@ func (s *State) take(p int32, part *partition, key, value []byte) error {
 	}
 	if part != nil && blob != "" {
 		part.newest = max(part.newest, newestOf(blob))
-		s.enqueue(part, name, blob)
+		if !known {
+			s.enqueue(part, name, blob)
+		}
 	}
 	return nil
 }
@@ -216,7 +220,9 @@ func (s *State) Commit() {
 			} else {
 				p.set(w.key, w.blob)
 			}
-			s.enqueueMoved(p, w)
+			if !w.queued {
+				s.enqueue(p, w.key, w.blob)
+			}
 		}
 		for _, seen := range p.ids {
 			p.past.add(seen)
@@ -304,6 +310,9 @@ func appendKey(out []byte, by, of rules.Key, e *events.Event) ([]byte, bool) {
 	out = append(out, pairSeparator)
 	return append(out, second...), second != ""
 }
+
+// prefix is what a key starts with: the fields it is made of.
+func prefix(key string) string { return key[:max(0, strings.IndexByte(key, keySeparator))] }
 
 // isShared says whether a gate.state key is of an entity that many customers touch.
 func isShared(key string) bool {

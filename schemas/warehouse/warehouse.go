@@ -171,17 +171,27 @@ func createDatabase(ctx context.Context, url string) error {
 		return err
 	}
 	defer conn.Close()
-	var n uint64
-	if err := conn.QueryRow(ctx, "SELECT count() FROM system.databases WHERE name = ?", name).Scan(&n); err != nil {
+	var engine string
+	err = conn.QueryRow(ctx, "SELECT max(engine) FROM system.databases WHERE name = if(? = '', currentDatabase(), ?)", name, name).Scan(&engine)
+	if err != nil {
 		return fmt.Errorf("reach ClickHouse at %v: %w", o.Addr, err)
 	}
-	if n > 0 || name == "" {
-		return nil
+	if engine != "" {
+		return refreshable(name, engine)
 	}
 	if err := conn.Exec(ctx, "CREATE DATABASE IF NOT EXISTS `"+strings.ReplaceAll(name, "`", "")+"`"); err != nil {
 		return fmt.Errorf("create database %s: %w", name, err)
 	}
 	return nil
+}
+
+// refreshable says whether a database may hold customer_tiers_refresh.
+func refreshable(name, engine string) error {
+	switch engine {
+	case "Atomic", "Replicated", "Shared":
+		return nil
+	}
+	return fmt.Errorf("ClickHouse database %q has engine %s, which holds no refreshable views: name another in the URL, such as …/sluice; it is created if missing", name, engine)
 }
 
 func apply(ctx context.Context, conn driver.Conn, m Migration) error {

@@ -96,7 +96,7 @@ func (p *processEngines) stop() error {
 func (p *processEngines) get(e Engine) (*embedded.Engines, error) {
 	switch e {
 	case Kafka:
-		return p.kafka.get(embedded.Options{Kafka: true})
+		return p.kafka.get(embedded.Options{Kafka: true, KafkaInProcess: true})
 	case Postgres:
 		return p.postgres.get(embedded.Options{Postgres: true})
 	case ClickHouse:

@@ -1,0 +1,158 @@
+package poster
+
+import (
+	"sluice/pipelines/ledger"
+	"sluice/pipelines/lending"
+	"sluice/pipelines/payments"
+	"sluice/schemas/events"
+)
+
+// knowledge is what a batch has loaded before it decides, and what its decisions have changed of it since.
+type knowledge struct {
+	counted  map[identity]bool // events that counted before
+	payments map[string]*payments.Payment
+	loans    map[string]*lending.Loan
+
+	newCounted   map[identity]bool
+	nextPayments map[string]*payments.Payment
+	nextLoans    map[string]*lending.Loan
+	initiatedBy  map[string]*entry // payments the batch has initiated
+}
+
+// forget drops what has been decided, so that the batch can be decided again.
+func (k *knowledge) forget() {
+	k.newCounted = map[identity]bool{}
+	k.nextPayments = map[string]*payments.Payment{}
+	k.nextLoans = map[string]*lending.Loan{}
+	k.initiatedBy = map[string]*entry{}
+}
+
+func (k *knowledge) payment(id string) *payments.Payment {
+	if p, changed := k.nextPayments[id]; changed {
+		return p
+	}
+	return k.payments[id]
+}
+
+func (k *knowledge) loan(id string) *lending.Loan {
+	if l, changed := k.nextLoans[id]; changed {
+		return l
+	}
+	return k.loans[id]
+}
+
+// book is what decisions post on: the real one, or a dry one that only wants to know which accounts they name.
+type book interface {
+	Apply(linked []ledger.Transfer) ledger.Code
+	Posted() []ledger.Posted
+}
+
+// decide answers the entries in order. fees is the schedule of new payments.
+func decide(entries []entry, k *knowledge, b book, fees payments.FeeSchedule) {
+	k.forget()
+	for i := range entries {
+		e := &entries[i]
+		first := len(b.Posted())
+		e.answer(k.decide(e, b, fees), first, b.Posted())
+	}
+}
+
+func (k *knowledge) decide(e *entry, b book, fees payments.FeeSchedule) string {
+	switch {
+	case e.reason != "":
+		return codeUnreadable
+	case e.decision.Verdict == events.Duplicate:
+		return codeDuplicate
+	}
+	id := e.identity()
+	if k.counted[id] || k.newCounted[id] {
+		return codeDuplicate
+	}
+	k.newCounted[id] = true
+	switch e.decision.Event.Kind.Family() {
+	case events.Payment:
+		return k.decidePayment(e, b, fees)
+	case events.Loan:
+		return k.decideLoan(e, b)
+	}
+	return codeIgnored
+}
+
+func (k *knowledge) decidePayment(e *entry, b book, fees payments.FeeSchedule) string {
+	id := e.decision.Event.PaymentID
+	before := k.payment(id)
+	step := payments.Plan(&e.decision, e.shard, before, fees)
+	code, next := step.Code, step.Next
+	if code == "" {
+		got := b.Apply(step.Transfers)
+		if got == ledger.InsufficientFunds && step.Otherwise != nil {
+			got = b.Apply(step.Otherwise)
+		}
+		if code = got.String(); got != ledger.OK {
+			if next = step.Refused; next != nil {
+				next.Code = code
+			}
+		}
+	}
+	if next != nil {
+		k.nextPayments[id] = next
+		if before == nil {
+			k.initiatedBy[id] = e
+		}
+	}
+	return code
+}
+
+func (k *knowledge) decideLoan(e *entry, b book) string {
+	id := e.decision.Event.LoanID
+	before := k.loan(id)
+	next, transfers, code := lending.Apply(before, &e.decision, e.shard)
+	if code != "" {
+		return code
+	}
+	code = codeRecorded
+	if len(transfers) > 0 {
+		got := b.Apply(transfers)
+		if code = got.String(); got != ledger.OK {
+			return code
+		}
+	}
+	if next != nil && next != before {
+		k.nextLoans[id] = next
+	}
+	return code
+}
+
+// dryBook takes every transfer and keeps the names of the accounts.
+type dryBook struct{ keys map[ledger.AccountKey]bool }
+
+func (d *dryBook) Apply(linked []ledger.Transfer) ledger.Code {
+	for i := range linked {
+		d.keys[linked[i].Debit], d.keys[linked[i].Credit] = true, true
+	}
+	return ledger.OK
+}
+
+func (d *dryBook) Posted() []ledger.Posted { return nil }
+
+// wetBook is the book with an ear for accounts that the dry run did not foresee: it runs on the assumption that the book
+// takes everything, and what a refusal leads to may name others.
+type wetBook struct {
+	*ledger.Book
+	missing []ledger.AccountKey
+	closed  map[ledger.AccountKey]bool // keys that name no account and never will
+}
+
+func (w *wetBook) Apply(linked []ledger.Transfer) ledger.Code {
+	code := w.Book.Apply(linked)
+	if code == ledger.AccountUnknown {
+		for i := range linked {
+			for _, key := range [...]ledger.AccountKey{linked[i].Debit, linked[i].Credit} {
+				if w.Account(key) == nil && !w.closed[key] {
+					w.missing = append(w.missing, key)
+				}
+			}
+		}
+	}
+	return code
+}

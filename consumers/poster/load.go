@@ -1,0 +1,411 @@
+package poster
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"sluice/pipelines/ledger"
+	"sluice/pipelines/lending"
+	"sluice/pipelines/payments"
+	"sluice/schemas/events"
+)
+
+// head is the end of a shard's chain.
+type head struct {
+	batch, sequence, transfer int64
+	hash                      ledger.Hash
+}
+
+const (
+	sqlClaim = `
+		UPDATE offsets o SET next_offset = v.next
+		FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[]) AS v (topic, p, epoch, at, next)
+		WHERE o.topic = v.topic AND o."partition" = v.p AND o.epoch = v.epoch AND o.next_offset = v.at`
+	sqlHeads      = `SELECT shard, batch, sequence, transfer, hash FROM shards WHERE shard = ANY ($1) ORDER BY shard FOR UPDATE`
+	sqlIdentities = `
+		SELECT v.n FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS v (source, id, n)
+		JOIN results r ON r.event_source = v.source AND r.event_id = v.id AND r.code NOT IN ('duplicate', 'unreadable')`
+	sqlPositions = `
+		SELECT v.n FROM unnest($1::text[], $2::integer[], $3::bigint[]) WITH ORDINALITY AS v (t, p, o, n)
+		JOIN results r ON r.input_topic = v.t AND r.input_partition = v.p AND r.input_offset = v.o AND r.code NOT IN ('duplicate', 'unreadable')`
+	sqlPayments = `
+		SELECT id, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, amount, captured, fee,
+			refunded, charged_back, reversed, status, code, shard, initiated_at, changed_at
+		FROM payments WHERE id = ANY ($1)`
+	sqlLoans = `SELECT id, detail FROM loans WHERE id = ANY ($1)`
+	sqlKnown = `SELECT id, key FROM accounts WHERE key = ANY ($1)`
+	sqlOpen  = `
+		INSERT INTO accounts (key, type, currency, exponent, credit_normal, striped, floor)
+		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::boolean[], $6::boolean[], $7::bigint[])
+			AS v (key, type, currency, exponent, credit_normal, striped, floor)
+		ORDER BY key COLLATE "C" ON CONFLICT (key) DO NOTHING RETURNING id, key`
+	sqlLock = `
+		SELECT id, debits_posted, credits_posted, debits_pending, credits_pending, version, floor
+		FROM accounts WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE`
+)
+
+// begin opens the transaction, moves the offsets by compare-and-set and loads what deciding needs but the accounts: one
+// round trip. errFenced means that nothing may be posted.
+func (s *session) begin(ctx context.Context, b *batch) error {
+	var q pgx.Batch
+	q.Queue("BEGIN")
+	b.queueClaims(&q)
+	q.Queue(sqlHeads, b.shards)
+	sources, ids, index := b.identities()
+	q.Queue(sqlIdentities, sources, ids)
+	q.Queue(sqlPayments, b.paymentIDs())
+	q.Queue(sqlLoans, b.loanIDs())
+	r := s.conn.SendBatch(ctx, &q)
+	err := errors.Join(readBegin(r, b, index), r.Close())
+	if err != nil {
+		return fmt.Errorf("begin a batch: %w", err)
+	}
+	if b.checkPositions {
+		return s.refusePosted(ctx, b)
+	}
+	return nil
+}
+
+func readBegin(r pgx.BatchResults, b *batch, index []int) error {
+	if _, err := r.Exec(); err != nil {
+		return err
+	}
+	tag, err := r.Exec()
+	if err != nil {
+		return err
+	}
+	if tag.RowsAffected() != int64(len(b.claims)) {
+		return errFenced
+	}
+	if err := b.readHeads(r); err != nil {
+		return err
+	}
+	if err := b.readIdentities(r, index); err != nil {
+		return err
+	}
+	if err := b.readPayments(r); err != nil {
+		return err
+	}
+	return b.readLoans(r)
+}
+
+func (b *batch) queueClaims(q *pgx.Batch) {
+	n := len(b.claims)
+	topics, partitions := make([]string, n), make([]int32, n)
+	epochs, at, next := make([]int64, n), make([]int64, n), make([]int64, n)
+	for i, c := range b.claims {
+		topics[i], partitions[i], epochs[i], at[i], next[i] = c.topic, c.partition, c.epoch, c.at, c.next
+	}
+	q.Queue(sqlClaim, topics, partitions, epochs, at, next)
+}
+
+// identities lists what may be posted; index says which entry each is of.
+func (b *batch) identities() (sources, ids []string, index []int) {
+	for i := range b.entries {
+		if e := &b.entries[i]; e.counts() {
+			sources = append(sources, e.decision.Event.Source)
+			ids = append(ids, e.decision.Event.ID)
+			index = append(index, i)
+		}
+	}
+	return sources, ids, index
+}
+
+func (b *batch) paymentIDs() []string {
+	return b.distinct(events.Payment, func(e *events.Event) string { return e.PaymentID })
+}
+
+func (b *batch) loanIDs() []string {
+	return b.distinct(events.Loan, func(e *events.Event) string { return e.LoanID })
+}
+
+func (b *batch) distinct(f events.Family, id func(*events.Event) string) []string {
+	all := make([]string, 0, len(b.entries))
+	for i := range b.entries {
+		if e := &b.entries[i]; e.counts() && e.decision.Event.Kind.Family() == f {
+			all = append(all, id(&e.decision.Event))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func (b *batch) readHeads(r pgx.BatchResults) error {
+	rows, err := r.Query()
+	if err != nil {
+		return err
+	}
+	var shard int32
+	var h head
+	var hash []byte
+	_, err = pgx.ForEachRow(rows, []any{&shard, &h.batch, &h.sequence, &h.transfer, &hash}, func() error {
+		copy(h.hash[:], hash)
+		b.heads[shard] = h
+		return nil
+	})
+	if err == nil && len(b.heads) != len(b.shards) {
+		err = fmt.Errorf("%d of %d shards are in the book", len(b.heads), len(b.shards))
+	}
+	return err
+}
+
+func (b *batch) readIdentities(r pgx.BatchResults, index []int) error {
+	rows, err := r.Query()
+	if err != nil {
+		return err
+	}
+	var n int64
+	_, err = pgx.ForEachRow(rows, []any{&n}, func() error {
+		b.know.counted[b.entries[index[n-1]].identity()] = true
+		return nil
+	})
+	return err
+}
+
+func (b *batch) readPayments(r pgx.BatchResults) error {
+	rows, err := r.Query()
+	if err != nil {
+		return err
+	}
+	var p payments.Payment
+	var method, purpose, currency, status string
+	_, err = pgx.ForEachRow(rows, []any{&p.ID, &p.Customer, &p.Account, &p.Counterparty, &p.Merchant, &method, &purpose, &currency,
+		&p.Amount, &p.Captured, &p.Fee, &p.Refunded, &p.ChargedBack, &p.Reversed, &status, &p.Code, &p.Shard, &p.InitiatedAt, &p.ChangedAt},
+		func() error {
+			var known [4]bool
+			p.Method, known[0] = payments.ParseMethod(method)
+			p.Purpose, known[1] = payments.ParsePurpose(purpose)
+			p.Currency, known[2] = events.ParseCurrency(currency)
+			p.Status, known[3] = payments.ParseStatus(status)
+			if slices.Contains(known[:], false) {
+				b.refuse(events.Payment, p.ID, fmt.Errorf("the book's payment %s has the unknown word %q, %q, %q or %q", p.ID, method, purpose, currency, status))
+				return nil
+			}
+			p.InitiatedAt, p.ChangedAt = p.InitiatedAt.UTC(), p.ChangedAt.UTC()
+			next := p
+			b.know.payments[p.ID] = &next
+			return nil
+		})
+	return err
+}
+
+func (b *batch) readLoans(r pgx.BatchResults) error {
+	rows, err := r.Query()
+	if err != nil {
+		return err
+	}
+	var id string
+	var detail []byte
+	_, err = pgx.ForEachRow(rows, []any{&id, &detail}, func() error {
+		l, err := lending.Unmarshal(detail)
+		if err != nil {
+			b.refuse(events.Loan, id, err)
+			return nil
+		}
+		b.know.loans[id] = l
+		return nil
+	})
+	return err
+}
+
+// refuse makes dead letters of the events on a payment or loan whose row the program does not understand: they wait for
+// a person, the others go on.
+func (b *batch) refuse(f events.Family, id string, why error) {
+	for i := range b.entries {
+		e := &b.entries[i]
+		ev := &e.decision.Event
+		if e.reason == "" && ev.Kind.Family() == f && (f == events.Payment && ev.PaymentID == id || f == events.Loan && ev.LoanID == id) {
+			e.refuse("unknown_state", why)
+		}
+	}
+}
+
+// refusePosted makes dead letters of events that stand where another event has been posted from: only a gate that gives
+// one place to two events can bring that about.
+func (s *session) refusePosted(ctx context.Context, b *batch) error {
+	type place struct {
+		topic     string
+		partition int32
+		offset    int64
+	}
+	var topics []string
+	var partitions []int32
+	var offsets []int64
+	var index []int
+	seen := map[place]identity{}
+	for i := range b.entries {
+		e := &b.entries[i]
+		if !e.counts() || b.know.counted[e.identity()] {
+			continue
+		}
+		at := place{e.decision.Topic, e.decision.Partition, e.decision.Offset}
+		if other, twice := seen[at]; twice && other != e.identity() {
+			e.refuse("position_posted", fmt.Errorf("event %s of %s stands at %s, where another event was posted from", e.decision.Event.ID, e.decision.Event.Source, e.decision.ID()))
+			continue
+		}
+		seen[at] = e.identity()
+		topics, partitions, offsets, index = append(topics, at.topic), append(partitions, at.partition), append(offsets, at.offset), append(index, i)
+	}
+	rows, err := s.conn.Query(ctx, sqlPositions, topics, partitions, offsets)
+	if err != nil {
+		return fmt.Errorf("look for posted positions: %w", err)
+	}
+	var n int64
+	_, err = pgx.ForEachRow(rows, []any{&n}, func() error {
+		e := &b.entries[index[n-1]]
+		e.refuse("position_posted", fmt.Errorf("event %s of %s stands at %s, where another event was posted from", e.decision.Event.ID, e.decision.Event.Source, e.decision.ID()))
+		return nil
+	})
+	return err
+}
+
+// open makes sure that every key has an account: those this session has not met are looked up, the rest is opened in
+// the order of keys, so that two posters cannot wait for each other in a circle. Nothing else is locked yet the first time.
+func (s *session) open(ctx context.Context, b *batch, keys []ledger.AccountKey) error {
+	var unknown []string
+	for _, key := range keys {
+		if _, ok := s.id(b, key); !ok {
+			unknown = append(unknown, string(key))
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	slices.Sort(unknown)
+	if err := s.learn(ctx, unknown, s.ids, sqlKnown, unknown); err != nil {
+		return err
+	}
+	fresh := newAccounts{}
+	for _, key := range unknown {
+		if _, ok := s.ids[ledger.AccountKey(key)]; !ok {
+			fresh.add(ledger.AccountKey(key), b)
+		}
+	}
+	if len(fresh.keys) == 0 {
+		return nil
+	}
+	// What this transaction opens is known to it alone until it is committed.
+	if err := s.learn(ctx, fresh.keys, b.opened, sqlOpen, fresh.args()...); err != nil {
+		return err
+	}
+	if len(b.opened) < len(fresh.keys) { // opened by another poster meanwhile
+		return s.learn(ctx, fresh.keys, b.opened, sqlKnown, fresh.keys)
+	}
+	return nil
+}
+
+// id returns the number of an account, if this session or this batch has met it.
+func (s *session) id(b *batch, key ledger.AccountKey) (int64, bool) {
+	id, ok := s.ids[key]
+	if !ok {
+		id, ok = b.opened[key]
+	}
+	return id, ok
+}
+
+func (s *session) learn(ctx context.Context, keys []string, into map[ledger.AccountKey]int64, sql string, args ...any) error {
+	rows, err := s.conn.Query(ctx, sql, args...)
+	if err != nil {
+		return fmt.Errorf("look up or open %d accounts: %w", len(keys), err)
+	}
+	var id int64
+	var key string
+	if _, err = pgx.ForEachRow(rows, []any{&id, &key}, func() error {
+		into[ledger.AccountKey(key)] = id
+		return nil
+	}); err != nil {
+		return fmt.Errorf("look up or open %d accounts: %w", len(keys), err)
+	}
+	return nil
+}
+
+// newAccounts are the columns of accounts to open.
+type newAccounts struct {
+	keys, kinds, currencies []string
+	exponents               []int16
+	credit, striped         []bool
+	floors                  []*int64
+}
+
+func (n *newAccounts) add(key ledger.AccountKey, b *batch) {
+	a, ok := ledger.NewAccount(key)
+	if !ok {
+		b.closed[key] = true
+		return
+	}
+	n.keys, n.kinds, n.currencies = append(n.keys, string(key)), append(n.kinds, a.Type.Name), append(n.currencies, a.Currency.Code())
+	n.exponents = append(n.exponents, int16(a.Currency.Exponent()))
+	n.credit, n.striped = append(n.credit, a.Type.Normal == ledger.CreditSide), append(n.striped, a.Type.Striped)
+	var floor *int64
+	if a.Floored {
+		floor = &a.Floor
+	}
+	n.floors = append(n.floors, floor)
+}
+
+func (n *newAccounts) args() []any {
+	return []any{n.keys, n.kinds, n.currencies, n.exponents, n.credit, n.striped, n.floors}
+}
+
+// lock locks the accounts of keys in the order of their numbers and loads them into the batch.
+func (s *session) lock(ctx context.Context, b *batch, keys []ledger.AccountKey) error {
+	ids := make([]int64, 0, len(keys))
+	byID := make(map[int64]ledger.AccountKey, len(keys))
+	for _, key := range keys {
+		if b.closed[key] {
+			continue
+		}
+		id, ok := s.id(b, key)
+		if !ok {
+			return fmt.Errorf("account %s could neither be found nor opened", key)
+		}
+		ids = append(ids, id)
+		byID[id] = key
+	}
+	slices.Sort(ids)
+	rows, err := s.conn.Query(ctx, sqlLock, ids)
+	if err != nil {
+		return fmt.Errorf("lock %d accounts: %w", len(ids), err)
+	}
+	defer rows.Close()
+	n := 0
+	for rows.Next() {
+		if err := b.addAccount(rows.RawValues(), byID); err != nil {
+			return err
+		}
+		n++
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("lock %d accounts: %w", len(ids), err)
+	}
+	if n != len(ids) {
+		return fmt.Errorf("lock %d accounts: %d are in the book", len(ids), n)
+	}
+	return nil
+}
+
+// addAccount reads a row of sqlLock: seven bigints in binary, the last one may be NULL.
+func (b *batch) addAccount(columns [][]byte, byID map[int64]ledger.AccountKey) error {
+	var n [7]int64
+	for i, c := range columns {
+		if len(c) == 8 {
+			n[i] = int64(binary.BigEndian.Uint64(c))
+		} else if c != nil || i != 6 {
+			return fmt.Errorf("column %d of an account has %d bytes; it is a bigint", i, len(c))
+		}
+	}
+	key := byID[n[0]]
+	a, ok := ledger.NewAccount(key)
+	if !ok {
+		return fmt.Errorf("account %d of the book has the key %q, which names no type or currency", n[0], key)
+	}
+	a.ID, a.DebitsPosted, a.CreditsPosted, a.DebitsPending, a.CreditsPending, a.Version = n[0], n[1], n[2], n[3], n[4], n[5]
+	a.Floored, a.Floor = columns[6] != nil, n[6]
+	b.accounts = append(b.accounts, a)
+	return nil
+}

@@ -1,0 +1,151 @@
+package poster
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"sluice/pipelines/ledger"
+	"sluice/pipelines/lending"
+	"sluice/pipelines/payments"
+)
+
+// batch is what one transaction posts: entries in the order of shards, and within a shard as they were polled.
+type batch struct {
+	entries []entry
+	shards  []int32 // sorted
+	claims  []claim // in the order of topic and partition
+
+	checkPositions bool // an earlier attempt met a position that was posted before
+
+	// Loaded by begin, open and lock; new for each attempt.
+	heads    map[int32]head
+	know     knowledge
+	accounts []ledger.Account
+	opened   map[ledger.AccountKey]int64
+	closed   map[ledger.AccountKey]bool
+
+	// Decided.
+	book *ledger.Book
+	next map[int32]head
+}
+
+// newBatch reads the records. A record that cannot be read is part of the batch like any other.
+func newBatch(records []*kgo.Record, claims []claim) *batch {
+	b := &batch{entries: make([]entry, len(records)), claims: claims}
+	slices.SortFunc(b.claims, func(x, y claim) int {
+		return cmp.Or(cmp.Compare(x.topic, y.topic), cmp.Compare(x.partition, y.partition))
+	})
+	records = slices.Clone(records)
+	slices.SortStableFunc(records, func(x, y *kgo.Record) int { return cmp.Compare(x.Partition, y.Partition) })
+	t0 := time.Now()
+	defer func() { prof("read", t0) }()
+	for i, r := range records {
+		b.entries[i].read(r)
+		if i == 0 || records[i-1].Partition != r.Partition {
+			b.shards = append(b.shards, r.Partition)
+		}
+	}
+	return b
+}
+
+// reset forgets what an attempt that failed had loaded.
+func (b *batch) reset() {
+	b.heads = make(map[int32]head, len(b.shards))
+	b.next = make(map[int32]head, len(b.shards))
+	b.know = knowledge{counted: map[identity]bool{}, payments: map[string]*payments.Payment{}, loans: map[string]*lending.Loan{}}
+	b.accounts = b.accounts[:0]
+	b.opened, b.closed = map[ledger.AccountKey]int64{}, map[ledger.AccountKey]bool{}
+}
+
+// maxAttempts bounds how often a batch is tried before the poster starts again from what is committed.
+const maxAttempts = 5
+
+// post brings a batch into the book, whole or not at all. After an error nothing is known but that: the session is to
+// be closed, and the poster starts again from the committed offsets.
+func (s *session) post(ctx context.Context, b *batch, o options) error {
+	for attempt := 1; ; attempt++ {
+		err := s.try(ctx, b, o)
+		if err == nil || attempt == maxAttempts || !again(err) {
+			return err
+		}
+		b.checkPositions = b.checkPositions || violates(err, "results_position")
+		if _, err := s.conn.Exec(ctx, "ROLLBACK"); err != nil {
+			return err
+		}
+	}
+}
+
+// options are what a batch needs to know beside itself.
+type options struct {
+	fees    payments.FeeSchedule
+	timeout time.Duration
+	base    func(topic string) string
+}
+
+func (s *session) try(ctx context.Context, b *batch, o options) error {
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	b.reset()
+	t0 := time.Now()
+	if err := s.begin(ctx, b); err != nil {
+		return err
+	}
+	prof("begin", t0)
+	if err := s.decide(ctx, b, o.fees); err != nil {
+		return err
+	}
+	return s.write(ctx, b, o.base)
+}
+
+// decide finds out which accounts the batch names, by deciding it dry; locks them; and decides it.
+func (s *session) decide(ctx context.Context, b *batch, fees payments.FeeSchedule) error {
+	dry := &dryBook{keys: make(map[ledger.AccountKey]bool, 2*len(b.entries))}
+	t0 := time.Now()
+	decide(b.entries, &b.know, dry, fees)
+	prof("dry", t0)
+	keys := make([]ledger.AccountKey, 0, len(dry.keys))
+	for key := range dry.keys {
+		keys = append(keys, key)
+	}
+	for len(keys) > 0 {
+		t0 = time.Now()
+		if err := s.open(ctx, b, keys); err != nil {
+			return err
+		}
+		prof("open", t0)
+		t0 = time.Now()
+		if err := s.lock(ctx, b, keys); err != nil {
+			return err
+		}
+		prof("lock", t0)
+		t0 = time.Now()
+		wet := b.newBook()
+		decide(b.entries, &b.know, wet, fees)
+		b.book, keys = wet.Book, wet.missing
+		prof("decide", t0)
+		slices.Sort(keys)
+		keys = slices.Compact(keys)
+	}
+	if b.book == nil || len(dry.keys) == 0 {
+		b.book = ledger.NewBook(0)
+	}
+	for shard, h := range b.heads {
+		b.next[shard] = h
+	}
+	return nil
+}
+
+func (b *batch) newBook() *wetBook {
+	book := ledger.NewBook(len(b.accounts))
+	for i := range b.accounts {
+		book.Load(b.accounts[i])
+	}
+	return &wetBook{Book: book, closed: b.closed}
+}
+
+// transfers counts what the batch has posted.
+func (b *batch) transfers() int { return len(b.book.Posted()) }

@@ -1,0 +1,91 @@
+package poster
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"sluice/pipelines/ledger"
+	"sluice/schemas/events"
+)
+
+// checkBook holds the whole book against itself: what must be true after any sequence of batches.
+func checkBook(t testing.TB, conn *pgx.Conn) {
+	t.Helper()
+	for name, sql := range map[string]string{
+		"debits and credits differ": `SELECT currency FROM accounts GROUP BY currency HAVING sum(debits_posted) <> sum(credits_posted)`,
+		"a balance is not the sum of its transfers": `
+			SELECT key FROM accounts a
+			LEFT JOIN (SELECT debit_account AS id, sum(amount) AS n, count(*) AS c FROM transfers GROUP BY 1) d USING (id)
+			LEFT JOIN (SELECT credit_account AS id, sum(amount) AS n, count(*) AS c FROM transfers GROUP BY 1) c USING (id)
+			WHERE debits_posted <> coalesce(d.n, 0) OR credits_posted <> coalesce(c.n, 0) OR version <> coalesce(d.c, 0) + coalesce(c.c, 0)`,
+		"an account's history has a gap or a fork": `
+			SELECT a FROM (SELECT debit_account AS a, debit_version AS v FROM transfers UNION ALL SELECT credit_account, credit_version FROM transfers) h
+			GROUP BY a HAVING count(*) <> count(DISTINCT v) OR min(v) <> 1 OR max(v) <> count(*)`,
+		"a floor is crossed":   `SELECT key FROM accounts WHERE balance < floor`,
+		"transfers have a gap": `SELECT shard FROM transfers GROUP BY shard HAVING min(number) <> 1 OR max(number) <> count(*)`,
+		"results have a gap":   `SELECT shard FROM results GROUP BY shard HAVING min(sequence) <> 1 OR max(sequence) <> count(*)`,
+		"a result's transfers differ": `
+			SELECT sequence FROM results r LEFT JOIN LATERAL (SELECT count(*) AS n, min(number) AS first FROM transfers t WHERE t.shard = r.shard AND t.sequence = r.sequence AND t.batch = r.batch) t ON true
+			WHERE r.transfers <> n OR n > 0 AND r.first_transfer <> first OR (n > 0) <> (code = 'posted')`,
+		"a shard's end is not its last batch": `
+			SELECT s.shard FROM shards s LEFT JOIN batches b ON b.shard = s.shard AND b.number = s.batch
+			WHERE s.batch > 0 AND (b.hash IS DISTINCT FROM s.hash OR b.first_transfer + b.transfers - 1 <> s.transfer OR b.first_sequence + b.results - 1 <> s.sequence)`,
+		"a payment gave back more than it moved": `SELECT id FROM payments WHERE refunded + charged_back + reversed > captured`,
+	} {
+		rows, err := conn.Query(t.Context(), sql)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		bad, err := pgx.CollectRows(rows, pgx.RowToMap)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if len(bad) > 0 {
+			t.Errorf("%s: %v", name, bad)
+		}
+	}
+	checkChain(t, conn)
+}
+
+// checkChain computes every batch's hash again.
+func checkChain(t testing.TB, conn *pgx.Conn) {
+	t.Helper()
+	type key struct {
+		shard  int32
+		number int64
+	}
+	transfers := map[key][]ledger.Posted{}
+	rows, err := conn.Query(t.Context(), `SELECT shard, batch, number, sequence, debit_account, debit_version, credit_account, credit_version, amount, event_time, currency, kind FROM transfers ORDER BY shard, number`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var k key
+	var p ledger.Posted
+	var currency string
+	if _, err := pgx.ForEachRow(rows, []any{&k.shard, &k.number, &p.Number, &p.Sequence, &p.DebitID, &p.DebitVersion, &p.CreditID, &p.CreditVersion, &p.Amount, &p.Time, &currency, &p.Kind}, func() error {
+		p.Currency = events.MustCurrency(currency)
+		transfers[k] = append(transfers[k], p)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	rows, err = conn.Query(t.Context(), `SELECT shard, number, previous_hash, hash, posted_at FROM batches ORDER BY shard, number`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := map[int32]ledger.Hash{}
+	var before, hash []byte
+	var postedAt time.Time
+	if _, err := pgx.ForEachRow(rows, []any{&k.shard, &k.number, &before, &hash, &postedAt}, func() error {
+		want := ledger.Chain(last[k.shard], transfers[k])
+		if ledger.Hash(before) != last[k.shard] || ledger.Hash(hash) != want {
+			t.Errorf("batch %d of shard %d breaks the chain", k.number, k.shard)
+		}
+		last[k.shard] = want
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}

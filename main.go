@@ -1,0 +1,269 @@
+// Command sluice is a streaming risk and payments pipeline: `sluice up` runs all of it, `sluice --help` says the rest.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"sluice/consumers/deadletter"
+	"sluice/deploy/config"
+	"sluice/deploy/embedded"
+	"sluice/deploy/house"
+	"sluice/deploy/verify"
+	"sluice/rules"
+)
+
+func main() {
+	embedded.ClickHouseChild()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// commands is the command line.
+type commands struct {
+	Up          upCommand          `cmd:"" help:"Run everything: engines, all parts, simulated channels."`
+	Run         runCommand         `cmd:"" help:"Run one or more parts as this process, against given engines: gate, poster, results, warehouse, tiers, or all."`
+	Engines     enginesCommand     `cmd:"" help:"Run the embedded engines alone, for parts in other processes."`
+	Simulate    simulateCommand    `cmd:"" help:"Publish the events of simulated channels."`
+	Replay      replayCommand      `cmd:"" help:"Publish recorded events: JSON lines of CloudEvents, or an AMLSim folder; an interrupted one goes on where it stopped."`
+	Verify      verifyCommand      `cmd:"" help:"Prove what is promised on the running system; exit 1 on any breach."`
+	Rules       rulesCommand       `cmd:"" help:"Check a ruleset, publish it, print the live one."`
+	Deadletters deadlettersCommand `cmd:"" help:"List or replay what could not be read or applied."`
+	Config      configCommand      `cmd:"" help:"Print every setting, its environment variable and its value."`
+}
+
+// environment is what every command is given.
+type environment struct {
+	ctx      context.Context
+	out, err io.Writer
+}
+
+// run parses and runs one command line; it returns the exit code: 0 fine, 1 failed, 2 not understood.
+func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	var c commands
+	exit := -1
+	parser, err := kong.New(&c, kong.Name("sluice"), kong.Writers(out, errOut), kong.Exit(func(code int) { exit = code }),
+		kong.Description("A streaming risk and payments pipeline: Kafka in, decided by rules, posted to Postgres, counted in ClickHouse, each exactly once."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ExplicitGroups([]kong.Group{{Key: "engines", Title: "Engines:"}, {Key: "deciding", Title: "Deciding:"},
+			{Key: "simulating", Title: "Simulating:"}, {Key: "watching", Title: "Watching:"}}))
+	if err != nil {
+		panic(err) // a mistake in the struct tags above
+	}
+	command, err := parser.Parse(args)
+	if exit >= 0 { // --help has been printed
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(errOut, "sluice: %v; see sluice --help\n", err)
+		return 2
+	}
+	if err := command.Run(&environment{ctx, out, errOut}); err != nil {
+		if !errors.Is(err, errSaid) {
+			fmt.Fprintf(errOut, "sluice: %v\n", err)
+		}
+		return 1
+	}
+	return 0
+}
+
+// errSaid ends a command with exit code 1 that has said everything already.
+var errSaid = errors.New("said")
+
+type upCommand struct {
+	config.Config
+	config.Simulation
+	For time.Duration `help:"Stop by itself after this long, when everything published has been decided, posted and counted." placeholder:"60s"`
+}
+
+func (c *upCommand) Run(e *environment) error {
+	return house.Up(e.ctx, c.Config, house.UpOptions{Simulation: c.Simulation, For: c.For, Out: e.out, Log: c.Logger(e.err)})
+}
+
+type runCommand struct {
+	config.Config
+	Parts []string `arg:"" help:"gate, poster, results, warehouse, tiers, or all."`
+}
+
+func (c *runCommand) Run(e *environment) error {
+	if len(c.Parts) == 1 && c.Parts[0] == "all" {
+		c.Parts = house.PartNames()
+	}
+	return house.RunParts(e.ctx, c.Config, c.Parts, e.out, c.Logger(e.err))
+}
+
+type enginesCommand struct{ config.Config }
+
+func (c *enginesCommand) Run(e *environment) error {
+	return house.RunEngines(e.ctx, c.Config, e.out, c.Logger(e.err))
+}
+
+type simulateCommand struct {
+	config.Config
+	config.Simulation
+	For time.Duration `help:"Stop after this long." placeholder:"60s"`
+}
+
+func (c *simulateCommand) Run(e *environment) error {
+	return house.Simulate(e.ctx, c.Config, house.UpOptions{Simulation: c.Simulation, For: c.For, Out: e.out, Log: c.Logger(e.err)})
+}
+
+type replayCommand struct {
+	config.Config
+	Path   string `arg:"" help:"A file of CloudEvents, one JSON object a line ('-' is standard input), or the folder of an AMLSim data set."`
+	Format string `help:"events or amlsim." default:"events" enum:"events,amlsim"`
+	Speed  int    `help:"Events a second at most; 0 is no limit."`
+}
+
+func (c *replayCommand) Run(e *environment) error {
+	return house.Replay(e.ctx, c.Config, house.ReplayOptions{Path: c.Path, Format: c.Format, Rate: c.Speed, Out: e.out, Err: e.err, Log: c.Logger(e.err)})
+}
+
+type verifyCommand struct {
+	config.Config
+	JSON bool `name:"json" help:"Print JSON instead of a table."`
+	Wait bool `help:"First wait until everything published has been decided, posted and counted by the parts that run."`
+}
+
+func (c *verifyCommand) Run(e *environment) error {
+	h, err := house.Open(e.ctx, c.Config, house.Options{Attach: true, Embed: true, Progress: house.Progress(e.err), Log: c.Logger(e.err)})
+	if err != nil {
+		return err
+	}
+	defer h.CloseQuietly()
+	if c.Wait {
+		if err := h.Drain(e.ctx, func(int64) {}); err != nil {
+			return err
+		}
+	}
+	report, err := verify.Run(e.ctx, verify.Config{Config: h.Stream("verify"), Postgres: h.Addresses.Postgres, ClickHouse: h.Addresses.ClickHouse, Progress: house.Line(e.err)})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = report.JSON(e.out)
+	} else {
+		err = report.Table(e.out)
+	}
+	if err == nil && !report.OK() {
+		return errSaid
+	}
+	return err
+}
+
+type rulesCommand struct {
+	Check   rulesCheckCommand   `cmd:"" help:"Check a ruleset; each mistake with file, line, column and a suggestion."`
+	Publish rulesPublishCommand `cmd:"" help:"Check a ruleset and make it live on every gate."`
+	Show    rulesShowCommand    `cmd:"" help:"Print the live ruleset."`
+}
+
+type rulesCheckCommand struct {
+	File string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, empty."`
+}
+
+func (c *rulesCheckCommand) Run(e *environment) error {
+	source, err := house.LoadRuleset(c.File)
+	if err != nil {
+		return err
+	}
+	rs, err := rules.Load(c.File, source)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.out, "%s is fine: ruleset %s\n", c.File, rs.ID())
+	return nil
+}
+
+type rulesPublishCommand struct {
+	config.Config
+	File string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, empty."`
+}
+
+func (c *rulesPublishCommand) Run(e *environment) error {
+	source, err := house.LoadRuleset(c.File)
+	if err != nil {
+		return err
+	}
+	h, err := house.Open(e.ctx, c.Config, house.Options{Needs: house.Kafka, Attach: true, Log: c.Logger(e.err)})
+	if err != nil {
+		return err
+	}
+	defer h.CloseQuietly()
+	if err := h.PublishRuleset(e.ctx, source); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.out, "%s is published; every gate decides by it from its next transaction on\n", c.File)
+	return nil
+}
+
+type rulesShowCommand struct{ config.Config }
+
+func (c *rulesShowCommand) Run(e *environment) error {
+	h, err := house.Open(e.ctx, c.Config, house.Options{Needs: house.Kafka, Attach: true, Log: c.Logger(e.err)})
+	if err != nil {
+		return err
+	}
+	defer h.CloseQuietly()
+	live, err := h.LiveRuleset(e.ctx)
+	if err == nil {
+		_, err = e.out.Write(live)
+	}
+	return err
+}
+
+type deadlettersCommand struct {
+	List   deadlettersListCommand   `cmd:"" help:"List dead letters: when, where, why."`
+	Replay deadlettersReplayCommand `cmd:"" help:"Publish dead letters again, as they came, where they came from."`
+}
+
+type deadlettersListCommand struct{ config.Config }
+
+func (c *deadlettersListCommand) Run(e *environment) error {
+	return withDeadLetters(e, c.Config, func(d deadletter.Config) error { return deadletter.Print(e.ctx, d, e.out) })
+}
+
+type deadlettersReplayCommand struct {
+	config.Config
+	Reason string `help:"Only those with this reason."`
+}
+
+func (c *deadlettersReplayCommand) Run(e *environment) error {
+	return withDeadLetters(e, c.Config, func(d deadletter.Config) error {
+		n, err := deadletter.Replay(e.ctx, d, c.Reason)
+		if err == nil {
+			fmt.Fprintf(e.out, "%d published again\n", n)
+		}
+		return err
+	})
+}
+
+func withDeadLetters(e *environment, c config.Config, do func(deadletter.Config) error) error {
+	h, err := house.Open(e.ctx, c, house.Options{Needs: house.Kafka, Attach: true, Log: c.Logger(e.err)})
+	if err != nil {
+		return err
+	}
+	defer h.CloseQuietly()
+	return do(deadletter.Config{Config: h.Stream("deadletter")})
+}
+
+type configCommand struct {
+	config.Config
+	config.Simulation
+}
+
+func (c *configCommand) Run(e *environment) error {
+	if strings.TrimSpace(c.HTTP) == "" {
+		c.HTTP = config.DefaultHTTP
+	}
+	return config.Print(e.out, &c.Config, &c.Simulation)
+}

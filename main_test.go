@@ -68,8 +68,12 @@ func start(t *testing.T, args ...string) *process {
 	_ = w.Close()
 	go p.read(r)
 	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-p.done
+		p.interrupt() // its engines end with it, before their folder is removed
+		select {
+		case <-p.done:
+		case <-time.After(patience):
+			p.kill()
+		}
 		if t.Failed() {
 			t.Logf("sluice %s printed:\n%s", strings.Join(args, " "), p.output())
 		}

@@ -86,7 +86,7 @@ const (
 	Max                  // of an amount
 	Distinct             // values of a field
 	Since                // time since the newest event, the present one left out; unknown if there is none
-	Age                  // time since the first event, the present one included; forgotten after a window without any
+	Age                  // time since the first event, the present one included; a partition forgets it after a window without any
 )
 
 var funcNames = []string{"count", "sum", "avg", "min", "max", "distinct", "since", "age"}

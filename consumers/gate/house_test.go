@@ -27,7 +27,7 @@ import (
 
 const (
 	// patience bounds every wait of a test: it is for a test that has failed, none depends on it.
-	patience = 60 * time.Second
+	patience = 3 * time.Minute
 	// partitionsInTests is enough for two gates to share.
 	partitionsInTests = 4
 )

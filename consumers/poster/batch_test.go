@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/deploy/embedded/enginestest"
-	"sluice/pipelines/ledger"
 	"sluice/pipelines/payments"
 	"sluice/schemas"
 	"sluice/schemas/events"
@@ -63,7 +62,7 @@ func newWriter(t testing.TB, url string, parts ...part) *writer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &writer{&session{conn: conn, ids: map[ledger.AccountKey]int64{}}, owned,
+	return &writer{newSession(conn), owned,
 		options{payments.StandardFees(), DefaultBatchTimeout, func(topic string) string { return topic }}}
 }
 

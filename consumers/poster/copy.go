@@ -33,6 +33,14 @@ func (c *copyRows) row(columns int) {
 	c.rows++
 }
 
+func (c *copyRows) bool(v bool) {
+	n := byte(0)
+	if v {
+		n = 1
+	}
+	c.buf = append(c.buf, 0, 0, 0, 1, n)
+}
+
 func (c *copyRows) int2(n int16) {
 	c.buf = append(c.buf, 0, 0, 0, 2)
 	c.buf = binary.BigEndian.AppendUint16(c.buf, uint16(n))

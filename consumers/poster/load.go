@@ -29,10 +29,10 @@ const (
 	sqlHeads      = `SELECT shard, batch, sequence, transfer, hash FROM shards WHERE shard = ANY ($1) ORDER BY shard FOR UPDATE`
 	sqlIdentities = `
 		SELECT v.n FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS v (source, id, n)
-		JOIN results r ON r.event_source = v.source AND r.event_id = v.id AND r.code NOT IN ('duplicate', 'unreadable')`
+		JOIN results r ON r.event_source = v.source AND r.event_id = v.id AND r.counted`
 	sqlPositions = `
 		SELECT v.n FROM unnest($1::text[], $2::integer[], $3::bigint[]) WITH ORDINALITY AS v (t, p, o, n)
-		JOIN results r ON r.input_topic = v.t AND r.input_partition = v.p AND r.input_offset = v.o AND r.code NOT IN ('duplicate', 'unreadable')`
+		JOIN results r ON r.input_topic = v.t AND r.input_partition = v.p AND r.input_offset = v.o AND r.counted`
 	sqlPayments = `
 		SELECT id, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, amount, captured, fee,
 			refunded, charged_back, reversed, status, code, shard, initiated_at, changed_at

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
 
 	"sluice/consumers/stream"
 	"sluice/pipelines/ledger"
@@ -22,6 +23,9 @@ import (
 // DefaultMaxBatch bounds the decisions of one transaction: larger batches cost less each, but hold the rows longer.
 const DefaultMaxBatch = 5000
 
+// DefaultWriters is two: while one waits for the disk or for this program, the other keeps the database busy.
+const DefaultWriters = 2
+
 // commitInterval is how often the group's offsets are committed to Kafka. They are for display: what counts is Postgres.
 const commitInterval = time.Second
 
@@ -30,7 +34,8 @@ type Config struct {
 	stream.Config
 	Postgres string               // URL; its search_path says where the book's tables are
 	Fees     payments.FeeSchedule // nil: payments.StandardFees
-	MaxBatch int                  // decisions; 0: DefaultMaxBatch
+	MaxBatch int                  // decisions of one poll; 0: DefaultMaxBatch
+	Writers  int                  // connections that share the partitions out and post side by side; 0: DefaultWriters
 	Timeout  time.Duration        // of one batch; 0: DefaultBatchTimeout
 	Ready    func()               // called whenever partitions have been assigned; may be nil
 	Dial     pgconn.DialFunc      // for tests that cut the wire; nil: the network
@@ -43,6 +48,9 @@ func (c Config) fill() Config {
 	}
 	if c.MaxBatch == 0 {
 		c.MaxBatch = DefaultMaxBatch
+	}
+	if c.Writers == 0 {
+		c.Writers = DefaultWriters
 	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultBatchTimeout
@@ -63,7 +71,7 @@ type part struct {
 type poster struct {
 	Config
 	metrics *metrics
-	session *session
+	writers []*session
 
 	stop context.CancelCauseFunc // ends the run because partitions could not be taken over
 
@@ -82,12 +90,10 @@ func Run(ctx context.Context, c Config) error {
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	p.stop = stop
-	conn, err := connect(ctx, c.Postgres, "sluice-poster", c.Timeout, c.Dial)
-	if err != nil {
+	defer p.close()
+	if err := p.connect(ctx); err != nil {
 		return quiet(ctx, err)
 	}
-	defer closeConn(conn)
-	p.session = &session{conn: conn, ids: map[ledger.AccountKey]int64{}}
 	client, err := p.join()
 	if err != nil {
 		return err
@@ -98,6 +104,23 @@ func Run(ctx context.Context, c Config) error {
 		return stream.Fatal(fmt.Errorf("the book's tables are missing, call Migrate first: %w", err))
 	}
 	return quiet(ctx, err)
+}
+
+func (p *poster) connect(ctx context.Context) error {
+	for range p.Writers {
+		conn, err := connect(ctx, p.Postgres, "sluice-poster", p.Timeout, p.Dial)
+		if err != nil {
+			return err
+		}
+		p.writers = append(p.writers, newSession(conn))
+	}
+	return nil
+}
+
+func (p *poster) close() {
+	for _, w := range p.writers {
+		closeConn(w.conn)
+	}
 }
 
 // quiet drops the errors that ending ctx brings about.
@@ -200,12 +223,9 @@ func (p *poster) loop(ctx context.Context, client *kgo.Client) error {
 		if err != nil {
 			return err
 		}
-		if len(records) > 0 {
-			if err := p.post(ctx, newBatch(records, claims)); err != nil {
-				return err
-			}
+		if err := p.post(ctx, records, claims); err != nil {
+			return err
 		}
-		p.advance(claims, len(records) > 0)
 		fetches.EachRecord(func(r *kgo.Record) { client.MarkCommitRecords(r) })
 		client.AllowRebalance()
 	}
@@ -247,9 +267,31 @@ func (p *poster) claim(fetches kgo.Fetches) ([]*kgo.Record, []claim, error) {
 	return records, claims, err
 }
 
-func (p *poster) post(ctx context.Context, b *batch) error {
+// post shares a poll out among the writers by partition; each posts its share in a transaction of its own.
+func (p *poster) post(ctx context.Context, records []*kgo.Record, claims []claim) error {
+	n := len(p.writers)
+	shares := make([][]*kgo.Record, n)
+	for _, r := range records {
+		w := int(r.Partition) % n
+		shares[w] = append(shares[w], r)
+	}
+	claimed := make([][]claim, n)
+	for _, c := range claims {
+		w := int(c.partition) % n
+		claimed[w] = append(claimed[w], c)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for w, s := range p.writers {
+		if len(shares[w]) > 0 { // control records alone wait for the next batch to move past them
+			group.Go(func() error { return p.postShare(ctx, s, newBatch(shares[w], claimed[w])) })
+		}
+	}
+	return group.Wait()
+}
+
+func (p *poster) postShare(ctx context.Context, s *session, b *batch) error {
 	started := time.Now()
-	err := p.session.post(ctx, b, options{p.Fees, p.Timeout, p.Base})
+	err := s.post(ctx, b, options{p.Fees, p.Timeout, p.Base})
 	if errors.Is(err, errFenced) {
 		p.metrics.fenced.Inc()
 	}
@@ -257,14 +299,12 @@ func (p *poster) post(ctx context.Context, b *batch) error {
 		return fmt.Errorf("post %d decisions: %w", len(b.entries), err)
 	}
 	p.metrics.posted(b, time.Since(started))
+	p.advance(b.claims)
 	return nil
 }
 
-// advance notes what is committed. Where only control records were read, nothing was: the next batch moves past them.
-func (p *poster) advance(claims []claim, committed bool) {
-	if !committed {
-		return
-	}
+// advance notes what is committed.
+func (p *poster) advance(claims []claim) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range claims {

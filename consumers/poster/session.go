@@ -39,6 +39,10 @@ type session struct {
 	transfers, results, payments copyRows // space to reuse
 }
 
+func newSession(conn *pgx.Conn) *session {
+	return &session{conn: conn, ids: map[ledger.AccountKey]int64{}}
+}
+
 // connect opens a connection with the poster's timeouts. dial may be nil.
 func connect(ctx context.Context, url, name string, batch time.Duration, dial pgconn.DialFunc) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig(url)

@@ -15,7 +15,7 @@ import (
 
 const (
 	sqlCopyTransfers = `COPY transfers (shard, number, sequence, batch, debit_account, debit_version, credit_account, credit_version, amount, event_time, currency, kind) FROM STDIN (FORMAT binary)`
-	sqlCopyResults   = `COPY results (shard, sequence, batch, input_partition, input_offset, first_transfer, transfers, event_time, input_topic, event_source, event_id, event_type, customer_id, payment_id, loan_id, code) FROM STDIN (FORMAT binary)`
+	sqlCopyResults   = `COPY results (shard, sequence, batch, input_partition, input_offset, first_transfer, transfers, counted, event_time, input_topic, event_source, event_id, event_type, customer_id, payment_id, loan_id, code) FROM STDIN (FORMAT binary)`
 	sqlCopyPayments  = `COPY payments (id, shard, sequence, amount, captured, fee, refunded, charged_back, reversed, initiated_at, changed_at, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, status, code) FROM STDIN (FORMAT binary)`
 
 	sqlAccounts = `
@@ -182,7 +182,7 @@ func (s *session) fillResult(e *entry, b *batch, base func(string) string) {
 		kind = ev.Kind.String()
 	}
 	c := &s.results
-	c.row(16)
+	c.row(17)
 	c.int4(e.shard)
 	c.int8(e.sequence)
 	c.int8(b.next[e.shard].batch)
@@ -190,6 +190,7 @@ func (s *session) fillResult(e *entry, b *batch, base func(string) string) {
 	c.int8(offset)
 	c.int8(e.firstTransfer)
 	c.int2(e.transfers)
+	c.bool(e.code != codeDuplicate && e.code != codeUnreadable)
 	c.time(e.when())
 	c.text(topic)
 	c.text(ev.Source)

@@ -34,7 +34,7 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	}
 	part.seen[id] = struct{}{}
 	part.ids = append(part.ids, id)
-	s.now = moment{part, ev, ev.Time.UnixMilli()}
+	s.now = moment{part, ev, ev.Time.UnixMilli(), s.now.number + 1}
 	part.newestNow = max(part.newestNow, s.now.ms)
 	s.frame.Reset(ev, d.Tier, s)
 	for _, i := range s.engine.before[ev.Kind] {
@@ -121,29 +121,31 @@ func (s *State) Aggregate(index int) rules.Value {
 		s.reading.gather(found)
 	}
 	if own.shared {
-		s.gatherOthers(own.key, d, currency)
+		s.gatherOthers(own, d, currency)
 	}
 	return s.reading.value(e.Currency)
 }
 
-// gatherOthers adds what other partitions know of a shared entity: staged here, committed here, or followed.
-func (s *State) gatherOthers(key string, d *definition, currency uint16) {
+// gatherOthers adds what other partitions know of a shared entity: staged here, committed here, or followed. What is idle
+// in an owned partition counts as forgotten, as in load.
+func (s *State) gatherOthers(own *working, d *definition, currency uint16) {
+	here := s.now.partition
 	for _, id := range s.order {
 		p := s.owned[id]
-		if p == s.now.partition || len(p.staged) == 0 {
+		if p == here || len(p.staged) == 0 {
 			continue
 		}
-		if w := p.staged[key]; w != nil {
+		if w := p.staged[own.key]; w != nil && w.entity.newest+w.idle >= p.newestStaged() {
 			if found := w.entity.find(d.id, currency); found != nil {
 				s.reading.gather(found)
 			}
 		}
 	}
-	for _, part := range s.shared[key] {
-		if part.partition == s.now.partition.id {
+	for _, part := range s.shared[own.key] {
+		if part.partition == here.id {
 			continue
 		}
-		if p := s.owned[part.partition]; p != nil && p.staged[key] != nil {
+		if p := s.owned[part.partition]; p != nil && (p.staged[own.key] != nil || newestOf(part.blob)+own.idle < p.newestStaged()) {
 			continue
 		}
 		if s.scratch.decodeOne(part.blob, d, currency) {

@@ -114,11 +114,11 @@ func TestEachRuleOfTheDefaultPack(t *testing.T) {
 			}},
 		{"unusual-amount",
 			func(s *story) {
-				times(6, func(int) { s.after(day).pay("c1", 100, purchase, at("m1")) })
+				times(9, func(int) { s.after(day).pay("c1", 100, purchase, at("m1")) })
 				s.pay("c1", 9_000, purchase, at("m1"))
 			},
 			func(s *story) {
-				times(6, func(int) { s.after(day).pay("c1", 4_000, purchase, at("m1")) })
+				times(9, func(int) { s.after(day).pay("c1", 4_000, purchase, at("m1")) })
 				s.pay("c1", 9_000, purchase, at("m1"))
 			}},
 		{"new-device-large-transfer",

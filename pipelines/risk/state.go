@@ -43,7 +43,8 @@ type partial struct {
 type moment struct {
 	partition *partition
 	event     *events.Event
-	ms        int64
+	ms        int64  // its time, since 1970
+	number    uint64 // from 1, of the events this State has decided
 }
 
 // NewState returns a State that owns nothing yet.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -17,6 +18,7 @@ import (
 
 	"sluice/consumers/stream"
 	"sluice/deploy/embedded/enginestest"
+	"sluice/producers/channel"
 	"sluice/schemas"
 	"sluice/schemas/events"
 	eventsv1 "sluice/schemas/events/v1"
@@ -217,7 +219,7 @@ func TestAStoppedReplayGoesOn(t *testing.T) {
 		t.Fatalf("a stopped replay: %v", err)
 	}
 	var kept place
-	if found, err := readPlace(c.ResumeFile, &kept); !found || err != nil || kept.Done < stopAt-1 || kept.Done > n {
+	if found, err := channel.ReadState(c.ResumeFile, &kept); !found || err != nil || kept.Done < stopAt-1 || kept.Done > n {
 		t.Fatalf("kept %+v, %v, %v", kept, found, err)
 	}
 	second, err := Run(t.Context(), c)
@@ -235,6 +237,27 @@ func TestAStoppedReplayGoesOn(t *testing.T) {
 	}
 	if len(seen) != n {
 		t.Fatalf("%d of %d events are there", len(seen), n)
+	}
+}
+
+// stopping is a source in whose middle the user presses Ctrl-C.
+type stopping struct {
+	*lines
+	at     int
+	cancel context.CancelFunc
+}
+
+func (s stopping) items() iter.Seq2[item, error] {
+	return func(yield func(item, error) bool) {
+		n := 0
+		for it, err := range s.lines.items() {
+			if n++; n == s.at {
+				s.cancel()
+			}
+			if !yield(it, err) {
+				return
+			}
+		}
 	}
 }
 

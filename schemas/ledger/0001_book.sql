@@ -78,6 +78,7 @@ CREATE TABLE results (
     input_offset    bigint  NOT NULL,
     first_transfer  bigint  NOT NULL,  -- transfers first_transfer .. first_transfer + transfers - 1 of the shard
     transfers       smallint NOT NULL,
+    counted         boolean NOT NULL,  -- false: a duplicate, or a record that could not be read
     event_time      timestamptz NOT NULL,
     input_topic     text    COLLATE "C" NOT NULL,
     event_source    text    COLLATE "C" NOT NULL,
@@ -90,10 +91,9 @@ CREATE TABLE results (
     PRIMARY KEY (shard, sequence)
 );
 
--- An event counts once: by its identity, and by where it stood. What counted before is a duplicate, what could not be
--- read has no identity.
-CREATE UNIQUE INDEX results_identity ON results (event_source, event_id) WHERE code NOT IN ('duplicate', 'unreadable');
-CREATE UNIQUE INDEX results_position ON results (input_topic, input_partition, input_offset) WHERE code NOT IN ('duplicate', 'unreadable');
+-- An event counts once: by its identity, and by where it stood.
+CREATE UNIQUE INDEX results_identity ON results (event_source, event_id) WHERE counted;
+CREATE UNIQUE INDEX results_position ON results (input_topic, input_partition, input_offset) WHERE counted;
 
 -- The original of a result with code unreadable, until it has been published as a dead letter.
 CREATE TABLE unreadable (

@@ -456,10 +456,9 @@ func firstEvent(t *testing.T, d *dataFolder) {
 
 // amlsim is a data set in AMLSim's format, and what an independent sequential model says of it.
 type amlsim struct {
-	dir       string
-	transfers int
-	codes     []string // of each transfer, in file order
-	balances  map[string]int64
+	dir      string
+	codes    []string // of each transfer, in file order
+	balances map[string]int64
 }
 
 // newAMLSim reads a data set; the model knows nothing of sluice: a map of balances, one transfer after the other.

@@ -49,7 +49,7 @@ func connect(ctx context.Context, url, name string, batch time.Duration, dial pg
 	if err != nil {
 		return nil, fmt.Errorf("read the address of Postgres: %w", err)
 	}
-	cfg.ConnectTimeout = connectTimeout
+	cfg.ConnectTimeout = min(connectTimeout, batch)
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: connectTimeout, KeepAlive: idleTimeout / 3}).DialContext
 	}
@@ -72,7 +72,7 @@ func connect(ctx context.Context, url, name string, batch time.Duration, dial pg
 	} {
 		cfg.RuntimeParams[k] = v
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(connectTimeout, batch))
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {

@@ -35,14 +35,9 @@ type work struct {
 
 // flush plans a batch for each partition, commits what was done before together with the plans, and inserts.
 func (w *warehouse) flush(ctx context.Context) error {
-	// An insert under way when ctx ends may finish, within bounds.
-	insert, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	stop := context.AfterFunc(ctx, func() {
-		time.AfterFunc(grace, func() { cancel(context.Cause(ctx)) })
-	})
-	defer stop()
-	plans, err := w.plan(ctx, insert)
+	work, cancel := context.WithCancel(ctx)
+	defer cancel()
+	plans, err := w.plan(work)
 	if err != nil {
 		return err
 	}
@@ -52,7 +47,7 @@ func (w *warehouse) flush(ctx context.Context) error {
 		g.Go(func() error {
 			err := w.write(p.ctx, p.work)
 			if err != nil {
-				cancel(err) // the others stop too
+				cancel() // the others stop too
 			}
 			return err
 		})
@@ -66,7 +61,7 @@ type plan struct {
 }
 
 // plan commits the plans of all partitions and returns them.
-func (w *warehouse) plan(ctx, insert context.Context) ([]plan, error) {
+func (w *warehouse) plan(ctx context.Context) ([]plan, error) {
 	w.owning.Lock()
 	defer w.owning.Unlock()
 	var plans []plan
@@ -90,7 +85,7 @@ func (w *warehouse) plan(ctx, insert context.Context) ([]plan, error) {
 	for i := range plans {
 		p := plans[i].work
 		p.planned = time.Now()
-		plans[i].ctx, p.writing = context.WithCancel(insert)
+		plans[i].ctx, p.writing = context.WithCancel(ctx)
 		p.written = make(chan struct{})
 	}
 	return plans, nil
@@ -128,6 +123,9 @@ func (w *warehouse) write(ctx context.Context, k *work) error {
 var errStopped = errors.New("stopped")
 
 func (w *warehouse) insertAll(ctx context.Context, k *work) error {
+	if ctx.Err() != nil {
+		return errStopped
+	}
 	if err := w.c.Hook(ctx, StepPlanned, k.base, k.partition.partition); err != nil {
 		return err
 	}
@@ -187,10 +185,16 @@ func (w *warehouse) insert(ctx context.Context, k *work, t *table) error {
 	}
 }
 
-// send inserts the rows of one table once: one block, one token, synchronously.
+// send inserts the rows of one table once: one block, one token, synchronously. What is under way when ctx ends may finish
+// within grace: a connection that is cut leaves the outcome unknown, and the embedded ClickHouse has died of some.
 func (w *warehouse) send(ctx context.Context, token string, t *table) error {
-	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	ending := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), insertTimeout)
 	defer cancel()
+	defer context.AfterFunc(ending, func() { time.AfterFunc(grace, cancel) })()
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
 		"insert_deduplicate":                                 1,
 		"insert_deduplication_token":                         token,

@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(writerVariable); dir != "" {
 		writeUntilKilled(dir)
 	}
+	if dir := os.Getenv(transactionsVariable); dir != "" {
+		copyUntilKilled(dir)
+	}
 	os.Exit(m.Run())
 }
 

@@ -26,8 +26,7 @@ const patience = 3 * time.Minute
 // running is a house with every part, and a way to end it.
 type running struct {
 	*House
-	t    *testing.T
-	stop func()
+	t *testing.T
 }
 
 // start runs every part on engines of its own, or on the Kafka that SLUICE_TEST_KAFKA names.

@@ -108,3 +108,18 @@ func (h *House) LiveRuleset(ctx context.Context) ([]byte, error) {
 	}
 	return live, nil
 }
+
+// reasons returns the words of a reason code, as the ruleset says them that was live when the process started.
+func (h *House) reasons() func(code string) string {
+	words := map[string]string{}
+	ctx, cancel := context.WithTimeout(context.Background(), rulesWait)
+	defer cancel()
+	if source, err := h.LiveRuleset(ctx); err == nil {
+		if rs, err := rules.Load(liveRuleset, source); err == nil {
+			for i := range rs.Rules {
+				words[rs.Rules[i].Reason] = rs.Rules[i].Say
+			}
+		}
+	}
+	return func(code string) string { return words[code] }
+}

@@ -237,7 +237,7 @@ func RunEngines(ctx context.Context, c config.Config, out io.Writer, log *slog.L
 }
 
 func (h *House) statusServer(r *Readiness) *status.Server {
-	return status.New(status.Config{Gatherer: h.Registry, Log: h.Log, Ready: r.Report, Links: h.links(), Title: "sluice"})
+	return status.New(status.Config{Gatherer: h.Registry, Log: h.Log, Ready: r.Report, Links: h.links(), Title: "sluice", Reason: h.reasons()})
 }
 
 // listen takes the status page's port before anything else starts, so that a taken one is said at once; nil for "none".

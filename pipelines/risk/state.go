@@ -256,7 +256,7 @@ func (s *State) forgetStaged(p *partition) {
 	}
 	clear(p.staged)
 	p.changed, p.sorted = p.changed[:0], false
-	
+	clear(p.seen)
 	p.ids, p.newestNow = p.ids[:0], 0
 }
 

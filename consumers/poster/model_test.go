@@ -22,9 +22,9 @@ type naive struct {
 }
 
 type naivePayment struct {
-	customer, from, to     string
-	moved, fee, back       int64
-	settled, over, initial bool // over: voided or failed
+	customer, from, to string
+	moved, fee, back   int64
+	settled, over      bool // over: voided or failed
 }
 
 // take moves money unless the payer is a wallet or merchant without enough.

@@ -1,3 +1,5 @@
+//go:build !noembed
+
 package warehouse
 
 import (
@@ -254,15 +256,16 @@ func TestTiersAgree(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.spread = 200 * 24 * time.Hour
-	for round := range 4 {
+	for round, size := range []int{1, 20, 300, 1200} {
+		h.customers = 1 + size/5
 		h.days = map[value.DayKey]value.Day{}
 		for _, table := range []string{"payments", "behaviors", "customer_days"} {
 			if err := h.db.Exec(t.Context(), "TRUNCATE TABLE "+table); err != nil {
 				t.Fatal(err)
 			}
 		}
-		_, payments := h.decisions(events.Payment, 1+h.random.IntN(1+60*round))
-		_, behaviors := h.decisions(events.Behavior, 1+h.random.IntN(1+20*round))
+		_, payments := h.decisions(events.Payment, size)
+		_, behaviors := h.decisions(events.Behavior, size/3)
 		h.insertRows(append(payments, behaviors...), fmt.Sprint("round ", round))
 		if got := h.readDays(); !reflect.DeepEqual(got, h.days) {
 			t.Fatalf("customer_days differs: %s", difference(got, h.days))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // KafkaCluster is the Kafka in this process, for fault injection.
@@ -104,11 +105,13 @@ func (k *kafkaChild) start(ctx context.Context) error {
 	return k.launch(ctx, childOrder{Kafka: &k.order}, filepath.Dir(k.order.Dir), k.answers)
 }
 
+// answers asks for something that a recovering broker refuses.
 func (k *kafkaChild) answers(ctx context.Context) bool {
 	client, err := kgo.NewClient(kgo.SeedBrokers(loopback(k.order.Port)), kgo.RequestRetries(0))
 	if err != nil {
 		return false
 	}
 	defer client.Close()
-	return client.Ping(ctx) == nil
+	_, err = kmsg.NewPtrListGroupsRequest().RequestWith(ctx, client)
+	return err == nil
 }

@@ -50,7 +50,7 @@ func copyRecords(ctx context.Context, dir string) error {
 		}
 	}()
 	session, err := kgo.NewGroupTransactSession(kgo.SeedBrokers(e.KafkaAddrs...), kgo.ConsumerGroup("copy"), kgo.TransactionalID("copy"),
-		kgo.ConsumeTopics("in"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RequireStableFetchOffsets(),
+		kgo.ConsumeTopics("in"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		return err

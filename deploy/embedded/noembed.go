@@ -37,3 +37,6 @@ func ClickHouseChild() {}
 
 // InUse is always false in this build: nothing holds a data folder.
 func InUse(string) bool { return false }
+
+// What both builds declare and only the other one uses.
+var _ = []any{Options.checked, Engines{}.running, stopContext}

@@ -232,7 +232,7 @@ func (s *series) encode(out []byte, newest int64) []byte {
 		for _, m := range s.members {
 			out = append(out, byte(m.hash), byte(m.hash>>8), byte(m.hash>>16), byte(m.hash>>24), byte(m.hash>>32), byte(m.hash>>40))
 			out = binary.AppendUvarint(out, uint64(newest-m.last))
-			out = binary.AppendUvarint(out, 0)
+			out = binary.AppendUvarint(out, uint64(m.last-m.first))
 		}
 		return out
 	}

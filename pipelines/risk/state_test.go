@@ -2,6 +2,7 @@ package risk_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,54 @@ func TestDistinctIsExactUpTo256(t *testing.T) {
 	}
 }
 
+// TestTheEdgesOfAWindow: an event counts while it is younger than the window and no more once it is a tile older, wherever in
+// its tile it lies; one later than a late event's tile does not count. Own aggregates and foreign parts keep to the same edges.
+func TestTheEdgesOfAWindow(t *testing.T) {
+	t.Parallel()
+	const tile = time.Minute
+	for _, by := range []string{"customer", "device"} {
+		engine := load(t, one("{count: payment, by: "+by+", window: 96m}"))
+		for into := time.Duration(0); into < tile; into += 7 * time.Second {
+			for _, c := range []struct {
+				later time.Duration
+				want  []string
+			}{
+				{window - time.Millisecond, []string{"2"}}, {window, []string{"1", "2"}}, {window + tile - time.Millisecond, []string{"1", "2"}},
+				{window + tile, []string{"1"}}, {-tile, []string{"1"}}, {-window, []string{"1"}}, {-3 * window, []string{"1"}},
+			} {
+				state := owner(engine, 0, 1)
+				s := &story{at: noon.Add(into)}
+				s.pay("c0", 5, purchase, on("d")).after(c.later).pay("c0", 5, purchase, on("d"))
+				s.all[1].CustomerID = map[string]string{"customer": "c0", "device": "c1"}[by]
+				state.Decide(0, &s.all[0])
+				state.Commit()
+				if got := read(state.Decide(partitionOf(&s.all[1]), &s.all[1])); !slices.Contains(c.want, got) {
+					t.Errorf("by %s, %s into the tile, %s later: %s, want %v", by, into, c.later, got, c.want)
+				}
+			}
+		}
+	}
+}
+
+// TestWhetherTheSweepCameByDoesNotShow: an idle entity counts for nothing, forgotten already or not.
+func TestWhetherTheSweepCameByDoesNotShow(t *testing.T) {
+	t.Parallel()
+	engine := load(t, one("{count: payment, by: customer, window: 96m}"))
+	for _, commit := range []bool{false, true} {
+		state := owner(engine, 0)
+		s := (&story{at: noon}).pay("c1", 5, purchase).after(5*time.Hour).pay("c2", 5, purchase)
+		s.after(-5*time.Hour+time.Minute).pay("c1", 5, purchase) // late by all but five hours
+		for i := range s.all {
+			if got := read(state.Decide(0, &s.all[i])); got != "1" {
+				t.Errorf("committing %v: event %d counts %s", commit, i, got)
+			}
+			if commit {
+				state.Commit()
+			}
+		}
+	}
+}
+
 func TestUnknownDataIsSaidNotGuessed(t *testing.T) {
 	t.Parallel()
 	source := one("{count: payment, by: device, window: 1h}")
@@ -213,7 +262,7 @@ func TestIdleEntitiesAreForgotten(t *testing.T) {
 		decide(e)
 	})
 	disk.take(state)
-	if n := state.Entities(); n > 2 {
+	if n := state.Entities(); n > 3 { // customer, device and their pair
 		t.Errorf("%d entities are left", n)
 	}
 	left := 0

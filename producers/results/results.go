@@ -101,6 +101,9 @@ func (p *publisher) run(ctx context.Context) error {
 	if err := p.findPosition(ctx); err != nil {
 		return err
 	}
+	if err := p.remember(ctx); err != nil { // a publisher before this one may have died between committing and remembering
+		return err
+	}
 	p.Ready()
 	return p.publish(ctx)
 }

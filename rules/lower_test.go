@@ -227,6 +227,9 @@ func TestConditions(t *testing.T) {
 		{`device.id.matches("^d[0-9]$")`, True}, // by cel-go
 		{`event.time > timestamp("2026-01-01T00:00:00Z")`, True},
 		{"tries * 9223372036854775807 > 0", Unknown},
+		{"tries + 9223372036854775807 > 0", Unknown},
+		{"-9223372036854775807 - tries < 0", Unknown},
+		{"5 - tries == 0 && tries + tries == 10", True},
 	} {
 		t.Run(c.when, func(t *testing.T) {
 			t.Parallel()

@@ -41,7 +41,9 @@ func openKafka(o kafkaOrder, log *slog.Logger) (*kfake.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	accept := make(chan struct{})
 	c, err := kfake.NewCluster(
+		kfake.ListenFn(func(network, address string) (net.Listener, error) { return listenLater(network, address, accept) }),
 		kfake.Ports(o.Port), // one broker; 0 picks a free port
 		kfake.ClusterID("sluice"),
 		kfake.DataDir(o.Dir),
@@ -50,21 +52,44 @@ func openKafka(o kafkaOrder, log *slog.Logger) (*kfake.Cluster, error) {
 		kfake.BrokerConfigs(map[string]string{"log.cleaner.backoff.ms": strconv.Itoa(cleanEvery)}),
 		kfake.WithLogger(kafkaLogger{log}),
 	)
+	if err != nil || inOrder {
+		close(accept)
+	}
 	var op *net.OpError
 	switch {
-	case err == nil && inOrder:
-		return c, nil
 	case err == nil:
-		if err := abortForgotten(c); err != nil {
-			c.Close()
-			return nil, &StartError{Engine: "Kafka", Err: fmt.Errorf("recover transactions: %w", err)}
-		}
-		return c, nil
 	case errors.As(err, &op) && errors.Is(err, syscall.EADDRINUSE):
 		return nil, &PortTakenError{Engine: "Kafka", Port: o.Port, Flag: FlagKafkaPort}
 	default:
 		return nil, &StartError{Engine: "Kafka", Err: err}
 	}
+	if inOrder {
+		return c, nil
+	}
+	if err := abortForgotten(c, func() { close(accept) }); err != nil {
+		c.Close()
+		return nil, &StartError{Engine: "Kafka", Err: fmt.Errorf("recover transactions: %w", err)}
+	}
+	return c, nil
+}
+
+// laterListener accepts nobody until it is told to.
+type laterListener struct {
+	net.Listener
+	accept <-chan struct{}
+}
+
+func listenLater(network, address string, accept <-chan struct{}) (net.Listener, error) {
+	l, err := net.Listen(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return laterListener{l, accept}, nil
+}
+
+func (l laterListener) Accept() (net.Conn, error) {
+	<-l.accept
+	return l.Listener.Accept()
 }
 
 // kafkaLogger passes on what the broker says about its disk: warnings and errors.

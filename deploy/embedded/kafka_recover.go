@@ -78,9 +78,11 @@ func kafkaAddress(c *kfake.Cluster) string { return c.ListenAddrs()[0] }
 
 // abortForgotten writes down the aborts of transactions that were open when the log was last left without closing it.
 // The broker takes them for aborted but writes no marker, so that the producer's next commit would, after another crash,
-// commit them too. Which partitions they wrote to is not known, so all that hold records get a marker.
-func abortForgotten(c *kfake.Cluster) error {
+// commit them too. Which partitions they wrote to is not known, so all that hold records get a marker. accept is called
+// once the broker may take connections: it refuses what does not belong to this.
+func abortForgotten(c *kfake.Cluster, accept func()) error {
 	defer closedExcept(c, kmsg.ApiVersions, kmsg.Metadata, kmsg.FindCoordinator, kmsg.ListTransactions, kmsg.ListOffsets, kmsg.WriteTxnMarkers)()
+	accept()
 	client, err := kgo.NewClient(kgo.SeedBrokers(kafkaAddress(c)))
 	if err != nil {
 		return err

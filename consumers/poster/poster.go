@@ -255,6 +255,10 @@ func (p *poster) claim(fetches kgo.Fetches) ([]*kgo.Record, []claim, error) {
 			err = errors.Join(err, fmt.Errorf("records of %s partition %d, which is not owned", at.topic, at.partition))
 			return
 		}
+		if first := f.Records[0].Offset; first < o.next {
+			err = errors.Join(err, fmt.Errorf("%s partition %d gave offset %d, which is posted: the book stands at %d", at.topic, at.partition, first, o.next))
+			return
+		}
 		for _, r := range f.Records {
 			if !r.Attrs.IsControl() {
 				records = append(records, r)

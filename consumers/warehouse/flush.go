@@ -33,17 +33,19 @@ type work struct {
 	planned time.Time // when the plan was last committed
 }
 
-// flush plans a batch for each partition, commits what was done before together with the plans, and inserts.
-func (w *warehouse) flush(ctx context.Context) error {
+// flush plans a batch for each partition, commits what was done before together with the plans, and inserts. It returns
+// how many batches of how many records in all.
+func (w *warehouse) flush(ctx context.Context) (batches, records int, err error) {
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()
 	plans, err := w.plan(work)
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
 	var g errgroup.Group
 	g.SetLimit(w.c.Inserters)
 	for _, p := range plans {
+		records += len(p.work.records)
 		g.Go(func() error {
 			err := w.write(p.ctx, p.work)
 			if err != nil {
@@ -52,7 +54,7 @@ func (w *warehouse) flush(ctx context.Context) error {
 			return err
 		})
 	}
-	return g.Wait()
+	return len(plans), records, g.Wait()
 }
 
 type plan struct {

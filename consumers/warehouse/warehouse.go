@@ -29,19 +29,21 @@ const part = "warehouse"
 
 // Defaults and limits.
 const (
-	// DefaultFlushRows is how many records of one partition go into one batch at most. ClickHouse likes large inserts;
-	// beyond this nothing is gained.
-	DefaultFlushRows = 50_000
+	// DefaultFlushRows is how many records of one partition go into one batch at most. Larger inserts mean fewer merges:
+	// 140,000 payments a second went in by 25,000, 190,000 by 100,000. A batch of these takes some 100 MB.
+	DefaultFlushRows = 100_000
 	// DefaultFlushEvery is how long a record waits at least for others to share its insert.
 	DefaultFlushEvery = 500 * time.Millisecond
 	// DefaultInserters is how many partitions are written at the same time.
 	DefaultInserters = 3
-	// slowest bounds the wait for others when ClickHouse is slow.
-	slowest = 5 * time.Second
-	// share is the part of time, one in share+1, that inserts may take before batches are let grow.
+	// smallBatch is the size below which batches are let grow: their inserts cost ClickHouse more than their rows do.
+	smallBatch = 5_000
+	// share is the part of time, one in share+1, that small inserts may take; the wait for the next grows accordingly.
 	share = 3
+	// slowest bounds that wait.
+	slowest = 2 * time.Second
 	// maxBuffered bounds the records held for all partitions, in batches of FlushRows; nothing is polled beyond.
-	maxBuffered = 5
+	maxBuffered = 3
 	// maxBufferedBytes bounds their keys and values: dead letters may be large. A poll may go beyond by what the client
 	// has fetched, 50 MiB a broker.
 	maxBufferedBytes = 256 << 20
@@ -183,10 +185,14 @@ func (w *warehouse) loop(ctx context.Context) error {
 			return nil // what was inserted is committed when the group is left
 		}
 		started := time.Now()
-		if err := w.flush(ctx); err != nil {
+		batches, records, err := w.flush(ctx)
+		if err != nil {
 			return err
 		}
-		interval = min(max(w.c.FlushEvery, share*time.Since(started)), max(slowest, w.c.FlushEvery))
+		interval = w.c.FlushEvery
+		if records < batches*smallBatch {
+			interval = max(interval, min(share*time.Since(started), slowest))
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package warehouse
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -97,11 +98,22 @@ type Options struct {
 // Open connects to the database that a URL names, "clickhouse://user:password@host:9000/database". It does not dial yet.
 // An error says what is wrong with the URL.
 func Open(url string) (driver.Conn, error) {
+	o, err := parse(url)
+	if err != nil {
+		return nil, err
+	}
+	return open(o)
+}
+
+func parse(url string) (*clickhouse.Options, error) {
+	if !strings.HasPrefix(url, "clickhouse://") {
+		return nil, errors.New("the ClickHouse URL does not start with clickhouse://; it looks like " + urlForm)
+	}
 	o, err := clickhouse.ParseDSN(url)
 	if err != nil {
 		return nil, fmt.Errorf("ClickHouse URL: %w; it looks like %s", err, urlForm)
 	}
-	return open(o)
+	return o, nil
 }
 
 func open(o *clickhouse.Options) (driver.Conn, error) {
@@ -160,9 +172,9 @@ func Apply(ctx context.Context, url string, opt Options) error {
 // createDatabase creates the database if there is none of the name. It asks on a connection that names no database: the
 // embedded ClickHouse aborts when a native connection names one that does not exist.
 func createDatabase(ctx context.Context, url string) error {
-	o, err := clickhouse.ParseDSN(url)
+	o, err := parse(url)
 	if err != nil {
-		return fmt.Errorf("ClickHouse URL: %w; it looks like %s", err, urlForm)
+		return err
 	}
 	name := o.Auth.Database
 	o.Auth.Database = ""
@@ -212,16 +224,32 @@ func setTierRefresh(ctx context.Context, conn driver.Conn, every time.Duration) 
 	if every <= 0 {
 		every = DefaultTierRefresh
 	}
-	want := fmt.Sprintf("REFRESH EVERY %d SECOND", max(1, int64(every/time.Second)))
+	want := "REFRESH EVERY " + schedule(every) + " TO"
 	var create string
 	if err := conn.QueryRow(ctx, "SHOW CREATE TABLE customer_tiers_refresh").Scan(&create); err != nil {
 		return fmt.Errorf("read the schedule of customer_tiers: %w", err)
 	}
-	if strings.Contains(create, want+" ") || strings.Contains(create, want+"\n") {
+	if strings.Contains(create, want) {
 		return nil
 	}
-	if err := conn.Exec(ctx, "ALTER TABLE customer_tiers_refresh MODIFY "+want); err != nil {
+	if err := conn.Exec(ctx, "ALTER TABLE customer_tiers_refresh MODIFY REFRESH EVERY "+schedule(every)); err != nil {
 		return fmt.Errorf("set the schedule of customer_tiers: %w", err)
 	}
 	return nil
+}
+
+// schedule writes a time as ClickHouse itself does: "1 MINUTE 30 SECOND".
+func schedule(every time.Duration) string {
+	seconds := max(1, int64(every/time.Second))
+	var words []string
+	for _, u := range []struct {
+		name    string
+		seconds int64
+	}{{"DAY", 86400}, {"HOUR", 3600}, {"MINUTE", 60}, {"SECOND", 1}} {
+		if n := seconds / u.seconds; n > 0 {
+			words = append(words, strconv.FormatInt(n, 10)+" "+u.name)
+			seconds %= u.seconds
+		}
+	}
+	return strings.Join(words, " ")
 }

@@ -57,7 +57,8 @@ func crashes(t *testing.T, after bool) {
 	if got := one[int64](t, conn, "SELECT count(*) FROM results"); got != next {
 		t.Errorf("%d results, want %d", got, next)
 	}
-	if committed == 0 {
+	// Cut before the bytes arrive, the answer's read may have begun before the commit was written: then no cut falls between.
+	if after && committed == 0 {
 		t.Error("no cut hit between the commit and its answer")
 	}
 }

@@ -104,6 +104,7 @@ func (c Config) Client(opts ...kgo.Opt) (*kgo.Client, error) {
 // EnsureTopics creates every topic of the house that is missing. It fails if one exists with another number of
 // partitions than its fellows need.
 func (c Config) EnsureTopics(ctx context.Context) error {
+	c = c.Fill()
 	client, err := c.Client()
 	if err != nil {
 		return err

@@ -103,9 +103,26 @@ func (e Engine) join(names ...string) string {
 	return strings.Join(have, " and ")
 }
 
-// reach asks every engine needed for an answer.
+// reach asks every engine needed for an answer until reachLimit: one that is just restarting is waited for.
 func (a *Addresses) reach(ctx context.Context, needs Engine) error {
 	ctx, cancel := context.WithTimeout(ctx, reachLimit)
+	defer cancel()
+	for {
+		err := a.answers(ctx, needs)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(reachPause):
+		}
+	}
+}
+
+// answers asks each engine needed once.
+func (a *Addresses) answers(ctx context.Context, needs Engine) error {
+	ctx, cancel := context.WithTimeout(ctx, attachLimit)
 	defer cancel()
 	answer := func(name, address, flag string, err error) error {
 		if err == nil {

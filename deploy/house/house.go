@@ -23,7 +23,10 @@ import (
 )
 
 // reachLimit bounds how long an engine may take to answer when a command starts.
-const reachLimit = 10 * time.Second
+const reachLimit = 5 * time.Second
+
+// reachPause is the pause between two attempts.
+const reachPause = 200 * time.Millisecond
 
 // Engine names an engine a command needs.
 type Engine uint8

@@ -314,7 +314,9 @@ func extent(ctx context.Context, client *kgo.Client, topic string) (left map[int
 	if err != nil {
 		return nil, nil, fmt.Errorf("find the start of %s: %w", topic, err)
 	}
-	ends, err := admin.ListCommittedOffsets(ctx, topic)
+	// To the high watermark, not to the last stable offset: a broker acknowledges a commit before its marker is everywhere,
+	// and what has been acknowledged must be seen. A transaction that is open is waited for.
+	ends, err := admin.ListEndOffsets(ctx, topic)
 	if err == nil {
 		err = ends.Error()
 	}

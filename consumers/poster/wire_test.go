@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // errCut is what a connection answers once it has been cut.
@@ -45,6 +46,10 @@ func (c *cutConn) Write(b []byte) (int, error) {
 	if c.falls() {
 		if c.knife.after {
 			_, _ = c.Conn.Write(b)
+			// A closed connection may take unread bytes with it: the server has read them for sure once it answers. What
+			// has no answer (the rows of a COPY) is waited for in vain.
+			_ = c.Conn.SetReadDeadline(time.Now().Add(answerLimit))
+			_, _ = c.Conn.Read(make([]byte, 1))
 		}
 		c.Conn.Close()
 		return 0, errCut
@@ -60,6 +65,9 @@ func (c *cutConn) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// answerLimit is how long a knife waits for the answer to what it has let through.
+const answerLimit = time.Second
 
 // wire forwards connections to an address, until it is told to hold everything back.
 type wire struct {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
@@ -233,6 +234,9 @@ func (p *poster) loop(ctx context.Context, client *kgo.Client) error {
 
 func fetchError(fetches kgo.Fetches) error {
 	for _, e := range fetches.Errors() {
+		if errors.Is(e.Err, kerr.OffsetOutOfRange) {
+			return fmt.Errorf("%s partition %d does not hold the decision that the book posts next: retention has taken it, or the topic was made anew; nothing is skipped until a person has moved next_offset in the table offsets: %w", e.Topic, e.Partition, e.Err)
+		}
 		return fmt.Errorf("read %s partition %d: %w", e.Topic, e.Partition, e.Err)
 	}
 	return nil

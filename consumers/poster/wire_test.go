@@ -13,7 +13,8 @@ import (
 // errCut is what a connection answers once it has been cut.
 var errCut = errors.New("cut by the test")
 
-// knife cuts a connection at its nth use: the nth time bytes are written or read.
+// knife cuts a connection at its nth use: the nth time bytes are written or read. One that lets a write arrive counts
+// writes alone, whose order is the batch's, so that no write is passed over, the commit included.
 type knife struct {
 	uses  atomic.Int64 // left until the cut
 	after bool         // a write arrives before the connection is cut
@@ -59,7 +60,7 @@ func (c *cutConn) Write(b []byte) (int, error) {
 
 func (c *cutConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if err == nil && c.falls() {
+	if err == nil && !c.knife.after && c.falls() {
 		c.Conn.Close()
 		return 0, errCut
 	}

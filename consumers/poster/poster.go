@@ -233,13 +233,15 @@ func (p *poster) loop(ctx context.Context, client *kgo.Client) error {
 }
 
 func fetchError(fetches kgo.Fetches) error {
-	for _, e := range fetches.Errors() {
-		if errors.Is(e.Err, kerr.OffsetOutOfRange) {
-			return fmt.Errorf("%s partition %d does not hold the decision that the book posts next: retention has taken it, or the topic was made anew; nothing is skipped until a person has moved next_offset in the table offsets: %w", e.Topic, e.Partition, e.Err)
-		}
-		return fmt.Errorf("read %s partition %d: %w", e.Topic, e.Partition, e.Err)
+	failed := fetches.Errors()
+	if len(failed) == 0 {
+		return nil
 	}
-	return nil
+	e := failed[0]
+	if errors.Is(e.Err, kerr.OffsetOutOfRange) {
+		return fmt.Errorf("%s partition %d does not hold the decision that the book posts next: retention has taken it, or the topic was made anew; nothing is skipped until a person has moved next_offset in the table offsets: %w", e.Topic, e.Partition, e.Err)
+	}
+	return fmt.Errorf("read %s partition %d: %w", e.Topic, e.Partition, e.Err)
 }
 
 // claim lists the records to post and how far they move each partition. Control records move it, but are no records.

@@ -32,6 +32,8 @@ const (
 	// silence bounds how long the topic's end may keep us waiting at the start. Tiers not read by then are published
 	// again, which changes nothing.
 	silence = 5 * time.Second
+	// farewell bounds the wait for the acknowledgement of what is under way when the part ends.
+	farewell = 5 * time.Second
 )
 
 // Config is what the part needs. It is a value; copies are independent.
@@ -138,6 +140,8 @@ func (t *tiers) publishChanged(ctx context.Context) error {
 		return fmt.Errorf("read the tiers: %w", err)
 	}
 	defer rows.Close()
+	sending, cancelSending := lingering(ctx)
+	defer cancelSending()
 	acks := &acknowledgements{}
 	for rows.Next() {
 		m := eventsv1.CustomerTier{}
@@ -150,12 +154,12 @@ func (t *tiers) publishChanged(ctx context.Context) error {
 			continue
 		}
 		m.Tier, m.Recency, m.Frequency, m.Monetary, m.AsOfUs = s.tier, int32(s.recency), int32(s.frequency), int32(s.monetary), asOf.UnixMicro()
-		if err := t.publish(ctx, &m, acks); err != nil {
+		if err := t.publish(sending, &m, acks); err != nil {
 			return err
 		}
 		t.known[m.CustomerId] = s
 	}
-	if err := t.client.Flush(ctx); err != nil {
+	if err := t.client.Flush(sending); err != nil {
 		return &publishError{err}
 	}
 	if err := acks.err(); err != nil {
@@ -166,6 +170,14 @@ func (t *tiers) publishChanged(ctx context.Context) error {
 	}
 	t.refreshed = refreshed
 	return nil
+}
+
+// lingering ends a while after ctx, so that what has been handed to Kafka when the part is to end is either counted as
+// published or known not to be.
+func lingering(ctx context.Context) (context.Context, context.CancelFunc) {
+	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(farewell, cancel) })
+	return sending, func() { stop(); cancel() }
 }
 
 // publish hands one tier to the Kafka client, which holds back when too many are under way.

@@ -20,6 +20,7 @@ type batch struct {
 	claims  []claim // in the order of topic and partition
 
 	checkPositions bool // an earlier attempt met a position that was posted before
+	refused        int  // entries that earlier attempts have set aside
 
 	// Loaded by begin, open and lock; new for each attempt.
 	heads    map[int32]head
@@ -62,18 +63,29 @@ func (b *batch) reset() {
 // maxAttempts bounds how often a batch is tried before the poster starts again from what is committed.
 const maxAttempts = 5
 
-// post brings a batch into the book, whole or not at all. After an error nothing is known but that: the session is to
-// be closed, and the poster starts again from the committed offsets.
+// post brings a batch into the book, whole or not at all; what the database will not take becomes a dead letter of it.
+// After an error nothing is known but that: the session is to be closed, and the poster starts again from the committed
+// offsets.
 func (s *session) post(ctx context.Context, b *batch, o options) error {
 	for attempt := 1; ; attempt++ {
 		err := s.try(ctx, b, o)
-		if err == nil || attempt == maxAttempts || !again(err) {
+		if err == nil || !again(err) && !refuses(err) {
 			return err
 		}
 		b.checkPositions = b.checkPositions || violates(err, "results_position")
 		if _, err := s.conn.Exec(ctx, "ROLLBACK"); err != nil {
 			return err
 		}
+		if again(err) && attempt < maxAttempts {
+			continue
+		}
+		if !refuses(err) {
+			return err
+		}
+		if err := s.isolate(ctx, b, o, err); err != nil {
+			return err
+		}
+		attempt = 0
 	}
 }
 
@@ -87,6 +99,14 @@ type options struct {
 func (s *session) try(ctx context.Context, b *batch, o options) error {
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
+	if err := s.stage(ctx, b, o); err != nil {
+		return err
+	}
+	return s.commit(ctx, b)
+}
+
+// stage does all of a batch but the commit.
+func (s *session) stage(ctx context.Context, b *batch, o options) error {
 	b.reset()
 	if err := s.begin(ctx, b); err != nil {
 		return err

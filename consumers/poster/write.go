@@ -45,8 +45,7 @@ const (
 		WHERE s.shard = v.shard`
 )
 
-// write puts the decided batch into the book: three COPY streams, one round trip for the rest, one for the commit. An
-// error of the commit leaves the outcome open.
+// write puts the decided batch into the book: three COPY streams and one round trip for the rest.
 func (s *session) write(ctx context.Context, b *batch, base func(string) string) error {
 	b.number()
 	s.fill(b, base)
@@ -61,6 +60,11 @@ func (s *session) write(ctx context.Context, b *batch, base func(string) string)
 	if err := s.writeRest(ctx, b, base); err != nil {
 		return fmt.Errorf("write a batch: %w", err)
 	}
+	return nil
+}
+
+// commit ends the transaction. Its error leaves the outcome open.
+func (s *session) commit(ctx context.Context, b *batch) error {
 	if _, err := s.conn.Exec(ctx, "COMMIT"); err != nil {
 		return fmt.Errorf("commit a batch: %w", err)
 	}

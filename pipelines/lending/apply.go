@@ -21,7 +21,7 @@ const (
 	CodeAmount         = "amount_mismatch"      // accepted for more than was approved
 	CodeOverpayment    = "overpayment"          // a repayment above Payoff
 	CodeDeclined       = "declined"             // the gate declined the acceptance or the repayment
-	CodeReview         = "review"               // a person looks at the acceptance or the repayment
+	CodeInReview       = "in_review"            // a person looks at the acceptance or the repayment
 	CodeNotLoan        = "not_a_loan_event"     // the decision is on another kind of event
 )
 
@@ -108,7 +108,7 @@ func held(v events.Verdict) string {
 	case events.Decline:
 		return CodeDeclined
 	case events.Review:
-		return CodeReview
+		return CodeInReview
 	}
 	return ""
 }

@@ -10,6 +10,8 @@ type Frame struct {
 	event  *events.Event
 	tier   string
 	source Aggregates
+	lists  Lists  // nil: empty
+	brakes Brakes // nil: none holds
 	values []Value
 	read   []bool
 
@@ -25,9 +27,17 @@ func (r *Ruleset) NewFrame() *Frame {
 	return f
 }
 
-// Reset turns the frame to the next event. Where conditions of aggregates need no source.
-func (f *Frame) Reset(e *events.Event, tier string, source Aggregates) {
-	f.event, f.tier, f.source = e, tier, source
+// Context is what is known beside the event itself.
+type Context struct {
+	Tier       string     // value tier of the customer, "" unknown
+	Aggregates Aggregates // conditions of aggregates (where:) need none
+	Lists      Lists      // nil: every list is empty
+	Brakes     Brakes     // nil: none holds
+}
+
+// Reset turns the frame to the next event.
+func (f *Frame) Reset(e *events.Event, c Context) {
+	f.event, f.tier, f.source, f.lists, f.brakes = e, c.Tier, c.Aggregates, c.Lists, c.Brakes
 	clear(f.read)
 	f.errors, f.hits = f.errors[:0], f.hits[:0]
 }

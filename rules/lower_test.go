@@ -152,7 +152,7 @@ func drawFrame(t *rapid.T, rs *Ruleset) *Frame {
 		known(Decimal{rapid.SampledFrom([]int64{0, 600_000, 1500, 7_200_000}).Draw(t, "changed"), 3}),
 	}
 	f := rs.NewFrame()
-	f.Reset(e, maybe("gold"), source)
+	f.Reset(e, Context{Tier: maybe("gold"), Aggregates: source})
 	return f
 }
 
@@ -238,7 +238,7 @@ func TestConditions(t *testing.T) {
 				t.Fatal(mistakes)
 			}
 			f := rs.NewFrame()
-			f.Reset(e, "", source)
+			f.Reset(e, Context{Aggregates: source})
 			if got := cond.Eval(f); got != c.want {
 				t.Fatalf("got %d, want %d", got, c.want)
 			}
@@ -350,7 +350,7 @@ func BenchmarkCondition(b *testing.B) {
 	}
 	f := rs.NewFrame()
 	f.Reset(&events.Event{Kind: events.PaymentInitiated, Amount: 1250, Currency: events.MustCurrency("CNY"), Method: eventsv1.PaymentMethod_PAYMENT_METHOD_CARD},
-		"", given{{Int(5), true}, {}, {}, {}})
+		Context{Aggregates: given{{Int(5), true}, {}, {}, {}}})
 	for name, eval := range map[string]truth{"closures": c.eval, "cel-go": reference} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -34,6 +34,7 @@ type Ruleset struct {
 	Aggregates []Aggregate
 	Rules      []Rule
 	Outcomes   [families]Thresholds // by events.Family
+	Reasons    map[string]Reason    // by reason code
 
 	scope  *scope
 	byKind [kinds][]*Rule // the rules asked of each kind of event
@@ -59,10 +60,25 @@ type Rule struct {
 	Score   int32
 	Reason  string         // reason code
 	Say     string         // for a person
-	Verdict events.Verdict // at least this verdict, NoVerdict: the score alone decides
+	Verdict events.Verdict // Review or Decline: at least this; Approve: see Final; NoVerdict: the score alone decides
+	Final   bool           // a block that no rule with the verdict Approve lifts
+	Brake   *Brake         // nil: none
 	Line    int            // in the source
 
 	Reads []int // the aggregates the condition names, by index
+}
+
+// Brake caps the share of decisions that a rule may turn into declines. Beyond it the rule can only ask for review.
+type Brake struct {
+	Share  Decimal       // of the events asked about within Window, 0 to 1
+	Window time.Duration // MinWindow to MaxWindow
+	After  int64         // events asked about in Window before the brake can hold
+}
+
+// Reason is what a reason code says, by language: "en", "zh".
+type Reason struct {
+	Customer map[string]string // what the customer is told: nothing that helps a fraudster
+	Analyst  map[string]string
 }
 
 // Thresholds turn the sum of scores into a verdict: 0 means never.
@@ -216,6 +232,25 @@ type Value struct {
 	Decimal Decimal // Count, Distinct: whole; amounts: major units; Since and Age: seconds
 	Known   bool    // false: no key on the event, or nothing to say
 }
+
+// Lists answers what conditions ask of allow, deny and watch lists at the time of the event. Its answers depend on nothing
+// but its content and the arguments.
+type Lists interface {
+	// Listed says whether an entry of the list that has not expired covers the value: the same, its CIDR block or its prefix.
+	Listed(list, value string, at time.Time) bool
+	// Similarity is how alike the name and the entry most like it are, from 0 to 1.
+	Similarity(list, name string, at time.Time) Decimal
+}
+
+// Brakes says which rules are held by their brake.
+type Brakes interface {
+	// Held says whether a rule, by its index in the Ruleset, has used up its share of declines for the event in hand.
+	Held(rule int) bool
+}
+
+// SnoozeList is the list whose entries stop one rule for one entity: "card-testing/customer/C42", field by its word in
+// rulesets.
+const SnoozeList = "snooze"
 
 // Aggregates gives the value of an aggregate, by its index in the Ruleset, for the event in hand.
 type Aggregates interface {

@@ -36,7 +36,7 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	part.ids = append(part.ids, id)
 	s.now = moment{part, ev, ev.Time.UnixMilli(), s.now.number + 1}
 	part.newestNow = max(part.newestNow, s.now.ms)
-	s.frame.Reset(ev, d.Tier, s)
+	s.frame.Reset(ev, rules.Context{Tier: d.Tier, Aggregates: s})
 	for _, i := range s.engine.before[ev.Kind] {
 		s.frame.Set(i, s.Aggregate(i))
 	}

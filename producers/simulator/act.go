@@ -30,8 +30,9 @@ type act struct {
 	device  uint64 // 0: none
 	card    uint64 // 0: none
 	session uint16 // counted in the customer's day; 0: none
-	// The payment that is refunded, by day and number.
+	// The payment that is refunded or charged back, by day, script and number.
 	ofDay    int32
+	ofScript int32
 	ofNumber int32
 }
 
@@ -126,10 +127,9 @@ func (s *Simulation) paymentOf(e *events.Event, day int, a *act) {
 	}
 	switch a.kind {
 	case events.PaymentRefunded:
-		of := *a
-		of.number = a.ofNumber
-		e.PaymentID = "p" + of.id(int(a.ofDay))[1:]
-		e.Reason = "returned"
+		e.PaymentID, e.Reason = a.earlierPayment(), "returned"
+	case events.PaymentChargedBack:
+		e.PaymentID, e.Reason = a.earlierPayment(), "fraud"
 	case events.PaymentFailed:
 		e.Reason = "card_declined"
 	}
@@ -167,6 +167,13 @@ func (a *act) id(day int) string {
 	}
 	b = append(b, '-')
 	return string(strconv.AppendInt(b, int64(a.number), 10))
+}
+
+// earlierPayment is the id of the payment that the act takes money back of.
+func (a *act) earlierPayment() string {
+	of := *a
+	of.script, of.number = a.ofScript, a.ofNumber
+	return "p" + of.id(int(a.ofDay))[1:]
 }
 
 func customerID(who int32) string { return numbered("c", uint64(who)) }

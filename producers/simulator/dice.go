@@ -18,6 +18,7 @@ const (
 	ofFraud  // the fraud of a day
 	ofDevice // the numbers of devices, cards and documents
 	ofAddress
+	ofChargeBack // which fraudulent payments are charged back, and when
 )
 
 // hash is a pure function of its arguments that looks random: SplitMix64's finalizer over each of them.

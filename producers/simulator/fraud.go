@@ -17,6 +17,11 @@ const (
 	fraudSpan = 3 * hour
 	// tries bounds the search for people who are there already.
 	tries = 20
+	// noticed is how many in a hundred fraudulent payments somebody complains of. Mules complain of none.
+	noticed = 85
+	// firstNotice and lastNotice bound the days from such a payment to its charge-back. Schemes allow months; most come
+	// within weeks.
+	firstNotice, lastNotice = 2, 20
 )
 
 // defraud plans the fraud of the day. Each is drawn from the seed, the day and its number.
@@ -38,6 +43,42 @@ func (p *planner) defraud() {
 		p.here = act{script: int32(i)}
 		play()
 	}
+	p.scripts = len(scripts)
+}
+
+// chargeBack plans what is charged back today, as a script after those of the day's fraud: the fraud of the days before is
+// planned again to find it. The channel does not know which of the payments were declined; the book does.
+func (p *planner) chargeBack() {
+	p.dice.set(p.sim.config.Seed, ofChargeBack, p.day, -1)
+	p.number = 0
+	for days := firstNotice; days <= min(lastNotice, p.day); days++ {
+		past := planner{sim: p.sim, day: p.day - days, dice: newDice()}
+		past.defraud()
+		for i := range past.acts {
+			if of := &past.acts[i]; of.kind == events.PaymentInitiated && p.sim.noticedAfter(of, past.day) == days {
+				p.takeBack(of, past.day)
+			}
+		}
+	}
+}
+
+// noticedAfter is how many days pass until a fraudulent payment is charged back; 0: it never is.
+func (s *Simulation) noticedAfter(a *act, day int) int {
+	h := hash(s.config.Seed, ofChargeBack, day, int(a.script)<<16|int(a.number))
+	if a.label == muleChain || h%100 >= noticed {
+		return 0
+	}
+	return firstNotice + int(h>>16%(lastNotice-firstNotice+1))
+}
+
+func (p *planner) takeBack(of *act, day int) {
+	a := *of
+	a.kind, a.at, a.script, a.number = events.PaymentChargedBack, p.moment(sessionSpan), int32(p.scripts), p.number
+	a.ofDay, a.ofScript, a.ofNumber = int32(day), of.script, of.number
+	a.channel, a.device = viaBank, 0 // the issuer takes it back
+	a.label = honest                 // to charge back is no fraud
+	p.number++
+	p.acts = append(p.acts, a)
 }
 
 // start draws when a fraud begins. Fraud likes the night.

@@ -45,6 +45,7 @@ type planner struct {
 
 	who     int // whose life is planned
 	number  int32
+	scripts int // of the day's fraud
 	session uint16
 	here    act // what all acts of the customer's day have in common
 }
@@ -321,7 +322,7 @@ func (p *planner) refund() {
 	a := p.add(p.moment(sessionSpan), events.PaymentRefunded)
 	a.method, a.purpose, a.other, a.card, a.amount = of.method, of.purpose, of.other, of.card, of.amount
 	a.channel, a.device = of.channel, 0 // the merchant sends it back
-	a.ofDay, a.ofNumber = int32(back), of.number
+	a.ofDay, a.ofScript, a.ofNumber = int32(back), -1, of.number
 	if h>>48%3 == 0 && of.amount > 1 { // a part of it
 		a.amount = of.amount / 2
 	}

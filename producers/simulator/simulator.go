@@ -129,6 +129,7 @@ func (s *Simulation) acts(day int) []act {
 		p.live(who)
 	}
 	p.defraud()
+	p.chargeBack()
 	slices.SortFunc(p.acts, compareActs)
 	return p.acts
 }

@@ -303,6 +303,45 @@ func TestLivesAreCoherent(t *testing.T) {
 	}
 }
 
+// Victims notice: most fraudulent payments but the mules' are charged back within weeks, once, whole; no others are.
+func TestFraudIsChargedBack(t *testing.T) {
+	t.Parallel()
+	s := simulation(t, 5, 1500)
+	const days = 12
+	fraud, back := map[string]events.Event{}, map[string]int{}
+	expected := 0
+	for day := range days + lastNotice {
+		for _, e := range s.Day(day) {
+			switch {
+			case e.Kind == events.PaymentChargedBack:
+				of, ok := fraud[e.PaymentID]
+				after := e.Time.Sub(of.Time).Hours() / 24
+				if !ok || e.CustomerID != of.CustomerID || e.Amount != of.Amount || e.Currency != of.Currency || e.Label != "" || after < firstNotice-1 || after > lastNotice+1 {
+					t.Errorf("charge-back %+v\nof %+v", e, of)
+				}
+				back[e.PaymentID]++
+			case e.Kind == events.PaymentInitiated && e.Label != "" && e.Label != LabelMuleChain:
+				fraud[e.PaymentID] = e
+				if day < days {
+					expected++
+				}
+			}
+		}
+	}
+	found := 0
+	for id, e := range fraud {
+		if back[id] > 1 {
+			t.Errorf("%s is charged back %d times", id, back[id])
+		}
+		if e.Time.Before(monday.AddDate(0, 0, days)) {
+			found += back[id]
+		}
+	}
+	if share := 100 * found / expected; share < noticed-10 || share > noticed+10 {
+		t.Errorf("%d of %d are charged back, want some %d %%", found, expected, noticed)
+	}
+}
+
 // Over more than a year of a few people, the loans run as lending says: no repayment is refused, good payers end.
 func TestLoansRunTheirCourse(t *testing.T) {
 	t.Parallel()

@@ -78,6 +78,7 @@ type gate struct {
 	admin      *kgo.Client
 	session    *kgo.GroupTransactSession
 	inbox      *inbox
+	yield      yield
 	follower   *follower
 	state      *risk.State
 	partitions int32             // of each input topic

@@ -179,6 +179,32 @@ func TestAbortedTransactionsLeaveNoTrace(t *testing.T) {
 	f("fenced", kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.ProducerFenced})
 }
 
+// A member that the coordinator forgets while its transaction ends comes to an end with it, joins again and decides: neither
+// waits for the other.
+func TestForgottenWhileEnding(t *testing.T) {
+	h := newFaultyHouse(t)
+	var armed atomic.Bool
+	var forgotten *kfake.FaultHandle
+	g := h.gate(func(c *Config) {
+		c.hooks.client = append(slices.Clone(quick), kgo.TransactionTimeout(time.Second))
+		c.hooks.beforeEnd = func(ctx context.Context) {
+			if armed.CompareAndSwap(true, false) {
+				forgotten = h.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID})
+				if err := forgotten.Wait(ctx, 1); err != nil {
+					t.Errorf("no heartbeat was refused: %v", err)
+				}
+			}
+		}
+	}).waitReady()
+	h.publish(topUps(10, 0, 5)...)
+	h.awaitDecided(50)
+	armed.Store(true)
+	h.publish(topUps(10, 5, 10)...)
+	h.awaitDecided(100)
+	h.must(g.end())
+	h.checkPayments(ruleset(1, countRule))
+}
+
 // A record that the client itself refuses to send fails the whole transaction, not only its own event.
 func TestARecordThatCannotBeSent(t *testing.T) {
 	h := newHouse(t)

@@ -33,6 +33,7 @@ func (g *gate) join() error {
 		kgo.ConsumeTopics(slices.Collect(maps.Keys(g.inputs))...),
 		kgo.Balancers(kgo.RangeBalancer()),
 		kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsCallbackBlocked(g.yield.blocked),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),

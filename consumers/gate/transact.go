@@ -85,6 +85,7 @@ func (g *gate) end(ctx context.Context, t *transaction) (bool, error) {
 	if g.hooks.beforeEnd != nil {
 		g.hooks.beforeEnd(ctx)
 	}
+	defer g.yield.begin(g.session.Client())()
 	committed, err := g.session.End(ctx, kgo.TryCommit)
 	if err != nil {
 		return false, fmt.Errorf("end the transaction: %w", err)

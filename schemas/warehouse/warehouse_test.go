@@ -119,6 +119,41 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// The wide tables stand in order of arrival, so each has an index for those who ask by customer.
+func TestByCustomer(t *testing.T) {
+	t.Parallel()
+	env := enginestest.New(t, enginestest.ClickHouse)
+	if err := Apply(t.Context(), env.ClickHouseURL, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	db, err := Open(env.ClickHouseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, table := range []string{"payments", "loans", "behaviors"} {
+		// Two granules that hold one customer each: the index leaves one to read.
+		if err := db.Exec(t.Context(), "INSERT INTO "+table+" (event_time, customer_id, decided_offset) SELECT '2026-09-01', if(number < 8192, 'C1', 'C2'), number FROM numbers(16384)"); err != nil {
+			t.Fatal(err)
+		}
+		var plan []string
+		rows, err := db.Query(t.Context(), "EXPLAIN indexes = 1 SELECT count() FROM "+table+" WHERE customer_id = 'C2'")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for rows.Next() {
+			var line string
+			if err := rows.Scan(&line); err != nil {
+				t.Fatal(err)
+			}
+			plan = append(plan, strings.TrimSpace(line))
+		}
+		if err := rows.Err(); err != nil || !slices.Contains(plan, "Name: by_customer") || !slices.Contains(plan, "Granules: 1/2") {
+			t.Errorf("%s is not read by its index: %v, %v", table, plan, err)
+		}
+	}
+}
+
 // A database that cannot hold the refreshable view is answered with what to do instead.
 func TestApplyRefuses(t *testing.T) {
 	t.Parallel()

@@ -138,6 +138,9 @@ func (s *scope) collect(tree *ast.AST, c *Condition) {
 			if v.reads > 0 {
 				seen[v.reads-1] = true
 			}
+			for _, i := range v.through {
+				seen[i] = true
+			}
 		}
 	}
 	for i := range MaxAggregates {

@@ -15,6 +15,10 @@ type Frame struct {
 	values []Value
 	read   []bool
 
+	ruleset *Ruleset
+	models  []modelState
+	row     []float64 // of the model being asked
+
 	activation activation // for conditions that cel-go evaluates
 	errors     []string   // ids of rules that could not be evaluated, of the event in hand
 	hits       []*Rule
@@ -22,7 +26,8 @@ type Frame struct {
 
 // NewFrame returns a frame for a ruleset's conditions.
 func (r *Ruleset) NewFrame() *Frame {
-	f := &Frame{values: make([]Value, len(r.Aggregates)), read: make([]bool, len(r.Aggregates))}
+	f := &Frame{values: make([]Value, len(r.Aggregates)), read: make([]bool, len(r.Aggregates)),
+		ruleset: r, models: make([]modelState, len(r.Models))}
 	f.activation = activation{frame: f, scope: r.scope}
 	return f
 }
@@ -39,6 +44,7 @@ type Context struct {
 func (f *Frame) Reset(e *events.Event, c Context) {
 	f.event, f.tier, f.source, f.lists, f.brakes = e, c.Tier, c.Aggregates, c.Lists, c.Brakes
 	clear(f.read)
+	clear(f.models)
 	f.errors, f.hits = f.errors[:0], f.hits[:0]
 }
 

@@ -60,9 +60,9 @@ type loader struct {
 }
 
 func (l *loader) load(body ast.Node) {
-	var aggregates, rules, outcomes ast.Node
+	var aggregates, models, rules, outcomes ast.Node
 	named, numbered := false, false
-	for _, e := range l.mapping(body, "a ruleset", []string{"ruleset", "version", "aggregates", "rules", "outcomes"}) {
+	for _, e := range l.mapping(body, "a ruleset", []string{"ruleset", "version", "aggregates", "models", "rules", "outcomes"}) {
 		switch e.key {
 		case "ruleset":
 			named = true
@@ -75,6 +75,8 @@ func (l *loader) load(body ast.Node) {
 			l.ruleset.Version = int(l.integer(e.value, "version", 1, 1_000_000_000))
 		case "aggregates":
 			aggregates = e.value
+		case "models":
+			models = e.value
 		case "rules":
 			rules = e.value
 		case "outcomes":
@@ -88,7 +90,7 @@ func (l *loader) load(body ast.Node) {
 		l.fail(body, "the ruleset has no version; write version: 1")
 	}
 	l.outcomes(outcomes)
-	if l.aggregates(aggregates) {
+	if l.aggregates(aggregates) && l.models(models) {
 		l.rules(rules)
 	}
 }

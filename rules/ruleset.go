@@ -32,6 +32,7 @@ type Ruleset struct {
 	Version    int
 	Source     []byte // the YAML it was loaded from
 	Aggregates []Aggregate
+	Models     []Model
 	Rules      []Rule
 	Outcomes   [families]Thresholds // by events.Family
 	Reasons    map[string]Reason    // by reason code

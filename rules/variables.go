@@ -33,6 +33,7 @@ type variable struct {
 	text    func(*Frame) string
 	flag    func(*Frame) bool
 	says    string // for a person
+	through []int  // the aggregates that a model it stands for reads, by index
 	reads   int    // 1 + the index of the aggregate it is, 0: of the event itself
 }
 

@@ -15,7 +15,7 @@ import (
 type Logistic struct {
 	Format    string            `json:"kind"` // "logistic"
 	Intercept float64           `json:"intercept"`
-	Inputs []LogisticFeature `json:"features"`
+	Inputs    []LogisticFeature `json:"features"`
 	Training  *Training         `json:"training,omitempty"`
 
 	names []string

@@ -18,7 +18,7 @@ type Scorecard struct {
 	BaseScore float64            `json:"base_score"` // the points at which the odds are BaseOdds: 600
 	BaseOdds  float64            `json:"base_odds"`  // good to bad: 50 is 50:1
 	PDO       float64            `json:"pdo"`        // the points that double the odds: 20
-	Inputs []ScorecardFeature `json:"features"`
+	Inputs    []ScorecardFeature `json:"features"`
 	Training  *Training          `json:"training,omitempty"`
 
 	names          []string

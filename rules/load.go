@@ -60,9 +60,9 @@ type loader struct {
 }
 
 func (l *loader) load(body ast.Node) {
-	var aggregates, models, rules, outcomes ast.Node
+	var aggregates, models, rules, outcomes, reasons ast.Node
 	named, numbered := false, false
-	for _, e := range l.mapping(body, "a ruleset", []string{"ruleset", "version", "aggregates", "models", "rules", "outcomes"}) {
+	for _, e := range l.mapping(body, "a ruleset", rulesetKeys) {
 		switch e.key {
 		case "ruleset":
 			named = true
@@ -81,6 +81,10 @@ func (l *loader) load(body ast.Node) {
 			rules = e.value
 		case "outcomes":
 			outcomes = e.value
+		case "conversion":
+			l.conversion(e.value)
+		case "reasons":
+			reasons = e.value
 		}
 	}
 	if !named {
@@ -90,6 +94,7 @@ func (l *loader) load(body ast.Node) {
 		l.fail(body, "the ruleset has no version; write version: 1")
 	}
 	l.outcomes(outcomes)
+	l.reasons(reasons)
 	if l.aggregates(aggregates) && l.models(models) {
 		l.rules(rules)
 	}
@@ -205,8 +210,8 @@ func reserved(name string) bool {
 func (l *loader) aggregate(e entry) (Aggregate, string) {
 	a := Aggregate{Name: e.key}
 	a.Line, _ = position(e.at)
-	var fn, of, by, as, where, window ast.Node
-	for _, f := range l.mapping(e.value, "an aggregate", append([]string{"of", "where", "by", "for", "window"}, funcNames...)) {
+	var fn, of, by, as, where, window, delay, hops ast.Node
+	for _, f := range l.mapping(e.value, "an aggregate", append(aggregateKeys, funcNames...)) {
 		switch f.key {
 		case "of":
 			of = f.value
@@ -218,6 +223,10 @@ func (l *loader) aggregate(e entry) (Aggregate, string) {
 			as = f.value
 		case "window":
 			window = f.value
+		case "delay":
+			delay = f.value
+		case "hops":
+			hops = f.value
 		default:
 			if fn != nil {
 				l.fail(f.at, "%s is one of %s", a.Name, strings.Join(funcNames, ", "))
@@ -226,18 +235,14 @@ func (l *loader) aggregate(e entry) (Aggregate, string) {
 			a.Func = Func(slices.Index(funcNames, f.key))
 		}
 	}
-	if fn == nil || by == nil || window == nil {
+	if fn == nil || by == nil && a.Func != Cycle || window == nil {
 		l.fail(e.at, "%s needs what it computes (%s), by: and window:", a.Name, strings.Join(funcNames, ", "))
 		return a, ""
 	}
-	a.By = l.key(by, "by")
-	a.For = a.By
-	if as != nil {
-		if a.For = l.key(as, "for"); (a.For.Second == NoField) != (a.By.Second == NoField) {
-			l.fail(as, "for: has as many fields as by:")
-		}
-	}
-	a.Window = l.window(window)
+	l.keys(&a, by, as)
+	a.Window = l.window(window, "window")
+	l.delay(&a, delay)
+	l.hops(&a, hops, e.at)
 	l.function(&a, fn, of)
 	if where != nil {
 		a.Where = l.where(where, a.Of)
@@ -256,8 +261,15 @@ func (a *Aggregate) definition() string {
 	if a.Where != nil {
 		where = a.Where.canonical
 	}
-	return strings.Join([]string{a.Func.String(), strconv.Itoa(int(a.Amount)), a.Field.String(), kindsText(a.Of), where, a.By.String(),
+	text := strings.Join([]string{a.Func.String(), strconv.Itoa(int(a.Amount)), a.Field.String(), kindsText(a.Of), where, a.By.String(),
 		a.Window.String()}, "|")
+	if a.Delay != 0 {
+		text += "|delay " + a.Delay.String()
+	}
+	if a.Hops != 0 {
+		text += "|hops " + strconv.Itoa(a.Hops)
+	}
+	return text
 }
 
 // kindsText writes kinds by name: their numbers may change.
@@ -274,7 +286,7 @@ func kindsText(set Kinds) string {
 // function reads what is computed, of which events.
 func (l *loader) function(a *Aggregate, fn, of ast.Node) {
 	switch a.Func {
-	case Count, Since, Age:
+	case Count, Since, Age, Cycle:
 		if of != nil {
 			l.fail(of, "%s: names the events itself; leave of: out", a.Func)
 		}
@@ -334,18 +346,19 @@ func (l *loader) key(n ast.Node, what string) Key {
 	return k
 }
 
-func (l *loader) window(n ast.Node) time.Duration {
-	text := l.text(n, "window")
+// window reads a length of time: 10m, 24h, 30d.
+func (l *loader) window(n ast.Node, what string) time.Duration {
+	text := l.text(n, what)
 	m := windowText.FindStringSubmatch(text)
 	if m == nil {
-		l.fail(n, "window: %q is no length of time; write 10m, 24h or 30d", text)
+		l.fail(n, "%s: %q is no length of time; write 10m, 24h or 30d", what, text)
 		return MinWindow
 	}
 	units := map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}
 	count, _ := strconv.Atoi(m[1])
 	w := time.Duration(count) * units[m[2]]
 	if w > MaxWindow {
-		l.fail(n, "window: %s is longer than 30d, which is as far as aggregates look back", text)
+		l.fail(n, "%s: %s is longer than 30d, which is as far as aggregates look back", what, text)
 		return MaxWindow
 	}
 	return w
@@ -404,6 +417,9 @@ func (l *loader) checkKey(a *Aggregate, n ast.Node) {
 	if a.Amount != NoAmount {
 		able &= paymentKinds | loanKinds
 	}
+	if a.Func == Cycle {
+		able &= paymentKinds
+	}
 	if a.Of != 0 && a.Of&able == 0 {
 		l.fail(n, "%s never counts anything: none of its events has all it needs", a.Name)
 	}
@@ -417,7 +433,7 @@ func (l *loader) checkKey(a *Aggregate, n ast.Node) {
 func aggregateVariable(a *Aggregate, index int) variable {
 	v := variable{name: a.Name, typ: intType, in: a.For.kinds(), reads: index + 1, says: "aggregate"}
 	switch a.Func {
-	case Count, Distinct:
+	case Count, Distinct, Cycle:
 		v.number = func(f *Frame) (int64, bool) {
 			n := f.Aggregate(index)
 			return n.Decimal.Coefficient, n.Known
@@ -459,6 +475,7 @@ func (l *loader) rules(n ast.Node) {
 			l.fail(item, "the rule %s is there twice, first on line %d", rule.ID, first)
 		}
 		lines[rule.ID] = rule.Line
+		rule.Index = len(l.ruleset.Rules)
 		l.ruleset.Rules = append(l.ruleset.Rules, rule)
 	}
 }
@@ -466,9 +483,9 @@ func (l *loader) rules(n ast.Node) {
 func (l *loader) rule(n ast.Node) Rule {
 	r := Rule{On: 1 << events.PaymentInitiated}
 	r.Line, _ = position(n)
-	var when ast.Node
+	var when, brake ast.Node
 	then := false
-	for _, e := range l.mapping(n, "a rule", []string{"id", "on", "when", "then"}) {
+	for _, e := range l.mapping(n, "a rule", ruleKeys) {
 		switch e.key {
 		case "id":
 			if r.ID = l.text(e.value, "id"); !ruleName.MatchString(r.ID) {
@@ -481,8 +498,13 @@ func (l *loader) rule(n ast.Node) Rule {
 		case "then":
 			then = true
 			l.then(&r, e.value)
+		case "missing":
+			r.Missing = Missing(1 + l.word(e.value, "missing", missingNames[1:]))
+		case "brake":
+			brake = e.value
 		}
 	}
+	l.brake(&r, brake)
 	if r.ID == "" || when == nil || !then {
 		l.fail(n, "a rule has id:, when: and then:")
 	}
@@ -500,8 +522,13 @@ func (l *loader) rule(n ast.Node) Rule {
 }
 
 func (l *loader) then(r *Rule, n ast.Node) {
-	for _, e := range l.mapping(n, "then", []string{"score", "reason", "say", "verdict"}) {
+	var block ast.Node
+	for _, e := range l.mapping(n, "then", thenKeys) {
 		switch e.key {
+		case "block":
+			block = e.value
+			l.word(block, "block", []string{"final"})
+			r.Final = true
 		case "score":
 			r.Score = int32(l.integer(e.value, "score", -MaxScore, MaxScore))
 		case "reason":
@@ -513,14 +540,7 @@ func (l *loader) then(r *Rule, n ast.Node) {
 				l.fail(e.value, "say: %d bytes; at most %d", len(r.Say), maxSay)
 			}
 		case "verdict":
-			switch word := l.text(e.value, "verdict"); word {
-			case events.Review.String():
-				r.Verdict = events.Review
-			case events.Decline.String():
-				r.Verdict = events.Decline
-			default:
-				l.fail(e.value, "verdict: %q is neither review nor decline", word)
-			}
+			r.Verdict = events.Approve + events.Verdict(l.word(e.value, "verdict", verdictNames))
 		}
 	}
 	if r.Reason == "" || r.Say == "" {
@@ -528,6 +548,9 @@ func (l *loader) then(r *Rule, n ast.Node) {
 	}
 	if r.Score == 0 && r.Verdict == events.NoVerdict {
 		l.fail(n, "then: needs score: or verdict:, or the rule changes nothing")
+	}
+	if r.Final && r.Verdict < events.Review {
+		l.fail(block, "block: final makes a verdict final; write verdict: review or verdict: decline beside it")
 	}
 }
 
@@ -537,6 +560,9 @@ func (r *Ruleset) index() {
 		seen := map[int]bool{}
 		for i := range r.Rules {
 			rule := &r.Rules[i]
+			if rule.Missing == MissingReview && rule.weak == nil {
+				rule.weak = rule.weaken()
+			}
 			if !rule.On.Has(kind) {
 				continue
 			}

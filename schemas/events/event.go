@@ -169,6 +169,9 @@ type Event struct {
 	DocumentHash string
 	KYCLevel     int32
 	Text         string
+
+	CustomerName     string // as the channel has it; for comparing with lists of names
+	CounterpartyName string // of who receives a transfer
 }
 
 // Rate is a yearly rate in parts per million: 180,000 is 18 %.

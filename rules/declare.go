@@ -66,6 +66,9 @@ func (d *document) decimal(n ast.Node, what string) (Decimal, bool) {
 
 // conversion reads {to: CNY, as_of: 2026-11-01, rates: {USD: 7.1023}}.
 func (l *loader) conversion(n ast.Node) {
+	if n == nil {
+		return
+	}
 	c := &Conversion{}
 	var rates ast.Node
 	dated := false

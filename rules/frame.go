@@ -23,12 +23,15 @@ type Frame struct {
 	outcome    Outcome    // of the event in hand; its slices are kept from event to event
 	truths     []Truth    // of the rules asked, in the order of Ruleset.byKind
 	snooze     []byte     // scratch
+	questions  []question // of the ruleset
+	answers    []answer   // by question
 }
 
 // NewFrame returns a frame for a ruleset's conditions.
 func (r *Ruleset) NewFrame() *Frame {
 	f := &Frame{values: make([]Value, len(r.Aggregates)), read: make([]bool, len(r.Aggregates)),
-		ruleset: r, models: make([]modelState, len(r.Models)), truths: make([]Truth, len(r.Rules))}
+		ruleset: r, models: make([]modelState, len(r.Models)), truths: make([]Truth, len(r.Rules)),
+		questions: r.scope.questions, answers: make([]answer, len(r.scope.questions))}
 	f.activation = activation{frame: f, scope: r.scope}
 	return f
 }
@@ -46,6 +49,7 @@ func (f *Frame) Reset(e *events.Event, c Context) {
 	f.event, f.tier, f.source, f.lists, f.brakes = e, c.Tier, c.Aggregates, c.Lists, c.Brakes
 	clear(f.read)
 	clear(f.models)
+	clear(f.answers)
 	f.outcome.reset()
 }
 

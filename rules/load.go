@@ -38,6 +38,7 @@ func Load(file string, data []byte) (*Ruleset, error) {
 	if len(d.mistakes) > 0 {
 		return nil, d.failed("")
 	}
+	l.ruleset.Lists = l.ruleset.scope.lists()
 	l.ruleset.index()
 	return l.ruleset, nil
 }
@@ -60,7 +61,7 @@ type loader struct {
 }
 
 func (l *loader) load(body ast.Node) {
-	var aggregates, models, rules, outcomes, reasons ast.Node
+	var aggregates, models, rules, outcomes, reasons, conversion ast.Node
 	named, numbered := false, false
 	for _, e := range l.mapping(body, "a ruleset", rulesetKeys) {
 		switch e.key {
@@ -82,7 +83,7 @@ func (l *loader) load(body ast.Node) {
 		case "outcomes":
 			outcomes = e.value
 		case "conversion":
-			l.conversion(e.value)
+			conversion = e.value
 		case "reasons":
 			reasons = e.value
 		}
@@ -95,6 +96,7 @@ func (l *loader) load(body ast.Node) {
 	}
 	l.outcomes(outcomes)
 	l.reasons(reasons)
+	l.conversion(conversion)
 	if l.aggregates(aggregates) && l.models(models) {
 		l.rules(rules)
 	}
@@ -164,7 +166,7 @@ func (l *loader) kindSet(n ast.Node, what string) Kinds {
 // aggregates reads the aggregates; false when the rules cannot be checked without them.
 func (l *loader) aggregates(n ast.Node) bool {
 	var err error
-	if l.filter, err = newScope(nil); err != nil {
+	if l.filter, err = newScope(nil, l.ruleset.Conversion); err != nil {
 		l.fail(n, "%v", err)
 		return false
 	}
@@ -188,7 +190,7 @@ func (l *loader) aggregates(n ast.Node) bool {
 		l.ruleset.Aggregates = append(l.ruleset.Aggregates, a)
 		vars = append(vars, aggregateVariable(&a, len(l.ruleset.Aggregates)-1))
 	}
-	if l.ruleset.scope, err = newScope(vars); err != nil {
+	if l.ruleset.scope, err = newScope(vars, l.ruleset.Conversion); err != nil {
 		l.fail(n, "%v", err)
 		return false
 	}
@@ -248,7 +250,7 @@ func (l *loader) aggregate(e entry) (Aggregate, string) {
 		a.Where = l.where(where, a.Of)
 	}
 	l.checkKey(&a, e.at)
-	definition := a.definition()
+	definition := a.definition(l.ruleset.Conversion)
 	h := fnv.New32a()
 	h.Write([]byte(definition))
 	a.ID = h.Sum32()
@@ -256,13 +258,16 @@ func (l *loader) aggregate(e entry) (Aggregate, string) {
 }
 
 // definition writes all that an aggregate's state depends on.
-func (a *Aggregate) definition() string {
+func (a *Aggregate) definition(conversion *Conversion) string {
 	where := ""
 	if a.Where != nil {
 		where = a.Where.canonical
 	}
 	text := strings.Join([]string{a.Func.String(), strconv.Itoa(int(a.Amount)), a.Field.String(), kindsText(a.Of), where, a.By.String(),
 		a.Window.String()}, "|")
+	if a.Where != nil && a.Where.names[rateName] {
+		text += "|" + conversion.text()
+	}
 	if a.Delay != 0 {
 		text += "|delay " + a.Delay.String()
 	}
@@ -369,6 +374,9 @@ func (l *loader) where(n ast.Node, of Kinds) *Condition {
 	c := l.expression(l.filter, n, "where")
 	if c == nil {
 		return nil
+	}
+	if len(c.asks) > 0 {
+		l.fail(n, "where: lists change with time, what was counted does not; ask them in when:")
 	}
 	for _, name := range sortedNames(c) {
 		if strings.TrimPrefix(name, knownPrefix) == "customer.tier" {

@@ -176,7 +176,7 @@ func (c *rulesCheckCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	rs, err := rules.Load(c.File, source)
+	rs, err := rules.Check(c.File, source)
 	if err != nil {
 		return err
 	}

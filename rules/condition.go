@@ -41,6 +41,8 @@ type Condition struct {
 	checked   *cel.Ast
 }
 
+func (c *Condition) tree() *ast.AST { return c.checked.NativeRep() }
+
 // Eval answers the condition over a frame.
 func (c *Condition) Eval(f *Frame) Truth { return c.eval(f) }
 

@@ -124,6 +124,7 @@ func (l *loader) reasons(n ast.Node) {
 	if len(entries) == 0 {
 		return
 	}
+	l.at.reasons = make(map[string]ast.Node, len(entries))
 	l.ruleset.Reasons = make(map[string]Reason, len(entries))
 	for _, e := range entries {
 		r := Reason{}
@@ -138,6 +139,7 @@ func (l *loader) reasons(n ast.Node) {
 			l.fail(e.at, "reason %s needs customer: and analyst:, each with %s", e.key, strings.Join(languages, " and "))
 		}
 		l.ruleset.Reasons[e.key] = r
+		l.at.reasons[e.key] = e.at
 	}
 }
 

@@ -27,7 +27,9 @@ const maxSay = 500
 
 // Load parses, checks and compiles a ruleset. Its error is a Mistakes: all that is wrong, with file, line, column and what
 // to write instead. No bytes make it panic. The file's name is for messages only.
-func Load(file string, data []byte) (*Ruleset, error) {
+func Load(file string, data []byte) (*Ruleset, error) { return load(file, data, func(*loader) {}) }
+
+func load(file string, data []byte, check func(*loader)) (*Ruleset, error) {
 	d := &document{file: file}
 	body := d.parse(data)
 	if body == nil {
@@ -35,6 +37,9 @@ func Load(file string, data []byte) (*Ruleset, error) {
 	}
 	l := loader{document: d, ruleset: &Ruleset{Source: slices.Clone(data)}}
 	l.load(body)
+	if len(d.mistakes) == 0 {
+		check(&l)
+	}
 	if len(d.mistakes) > 0 {
 		return nil, d.failed("")
 	}
@@ -58,6 +63,7 @@ type loader struct {
 	*document
 	ruleset *Ruleset
 	filter  *scope // what where: can name
+	at      places
 }
 
 func (l *loader) load(body ast.Node) {
@@ -84,6 +90,7 @@ func (l *loader) load(body ast.Node) {
 			outcomes = e.value
 		case "conversion":
 			conversion = e.value
+			l.at.conversion = e.at
 		case "reasons":
 			reasons = e.value
 		}
@@ -110,30 +117,31 @@ func (l *loader) outcomes(n ast.Node) {
 	entries := l.mapping(n, "outcomes", []string{"review", "decline", "payment", "loan"})
 	byFamily := slices.ContainsFunc(entries, func(e entry) bool { return e.key == "payment" || e.key == "loan" })
 	if !byFamily {
-		both := l.thresholds(n)
+		both := l.thresholds(n, events.Payment)
 		l.ruleset.Outcomes[events.Payment], l.ruleset.Outcomes[events.Loan] = both, both
+		l.at.outcomes[events.Loan] = l.at.outcomes[events.Payment]
 		return
 	}
 	for _, e := range entries {
 		switch e.key {
 		case "payment":
-			l.ruleset.Outcomes[events.Payment] = l.thresholds(e.value)
+			l.ruleset.Outcomes[events.Payment] = l.thresholds(e.value, events.Payment)
 		case "loan":
-			l.ruleset.Outcomes[events.Loan] = l.thresholds(e.value)
+			l.ruleset.Outcomes[events.Loan] = l.thresholds(e.value, events.Loan)
 		default:
 			l.fail(e.at, "%s stands beside payment or loan; write it inside of them", e.key)
 		}
 	}
 }
 
-func (l *loader) thresholds(n ast.Node) Thresholds {
+func (l *loader) thresholds(n ast.Node, f events.Family) Thresholds {
 	var t Thresholds
 	for _, e := range l.mapping(n, "outcomes", []string{"review", "decline"}) {
 		score := int32(l.integer(e.value, e.key, 1, MaxScore))
 		if e.key == "review" {
-			t.Review = score
+			t.Review, l.at.outcomes[f].review = score, e.at
 		} else {
-			t.Decline = score
+			t.Decline, l.at.outcomes[f].decline = score, e.at
 		}
 	}
 	if t.Review > 0 && t.Decline > 0 && t.Review >= t.Decline {
@@ -177,8 +185,10 @@ func (l *loader) aggregates(n ast.Node) bool {
 	}
 	var vars []variable
 	definitions := map[uint32]string{}
+	l.at.aggregates = map[string]ast.Node{}
 	for _, e := range entries {
 		a, definition := l.aggregate(e)
+		l.at.aggregates[a.Name] = e.at
 		if !aggregateName.MatchString(a.Name) || reserved(a.Name) {
 			l.fail(e.at, "%q cannot name an aggregate; use small letters, digits and _, and no word of CEL", a.Name)
 			continue
@@ -492,6 +502,8 @@ func (l *loader) rule(n ast.Node) Rule {
 	r := Rule{On: 1 << events.PaymentInitiated}
 	r.Line, _ = position(n)
 	var when, brake ast.Node
+	at := &rulePlaces{rule: n, on: n}
+	defer func() { l.at.rules = append(l.at.rules, *at) }()
 	then := false
 	for _, e := range l.mapping(n, "a rule", ruleKeys) {
 		switch e.key {
@@ -500,16 +512,16 @@ func (l *loader) rule(n ast.Node) Rule {
 				l.fail(e.value, "id: %q is no name; use letters, digits and dashes", r.ID)
 			}
 		case "on":
-			r.On = l.kindSet(e.value, "on")
+			r.On, at.on = l.kindSet(e.value, "on"), e.at
 		case "when":
-			when = e.value
+			when, at.when = e.value, e.value
 		case "then":
 			then = true
-			l.then(&r, e.value)
+			l.then(&r, e.value, at)
 		case "missing":
 			r.Missing = Missing(1 + l.word(e.value, "missing", missingNames[1:]))
 		case "brake":
-			brake = e.value
+			brake, at.brake = e.value, e.value
 		}
 	}
 	l.brake(&r, brake)
@@ -529,7 +541,7 @@ func (l *loader) rule(n ast.Node) Rule {
 	return r
 }
 
-func (l *loader) then(r *Rule, n ast.Node) {
+func (l *loader) then(r *Rule, n ast.Node, at *rulePlaces) {
 	var block ast.Node
 	for _, e := range l.mapping(n, "then", thenKeys) {
 		switch e.key {
@@ -540,6 +552,7 @@ func (l *loader) then(r *Rule, n ast.Node) {
 		case "score":
 			r.Score = int32(l.integer(e.value, "score", -MaxScore, MaxScore))
 		case "reason":
+			at.reason = e.value
 			if r.Reason = l.text(e.value, "reason"); len(r.Reason) > events.MaxWordBytes {
 				l.fail(e.value, "reason: %d bytes; at most %d", len(r.Reason), events.MaxWordBytes)
 			}
@@ -548,6 +561,7 @@ func (l *loader) then(r *Rule, n ast.Node) {
 				l.fail(e.value, "say: %d bytes; at most %d", len(r.Say), maxSay)
 			}
 		case "verdict":
+			at.verdict = e.at
 			r.Verdict = events.Approve + events.Verdict(l.word(e.value, "verdict", verdictNames))
 		}
 	}

@@ -334,5 +334,5 @@ func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstN
 	default:
 		return nil
 	}
-	return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Min: charge, Max: charge}}
+	return &cost.CallEstimate{CostEstimate: cost.Estimate{Min: charge, Max: charge}}
 }

@@ -136,7 +136,7 @@ func (m *Model) score(f *Frame) float64 {
 
 // variable is how a condition names the model.
 func (m *Model) variable(index int) variable {
-	return variable{name: m.Name, typ: decimalType, in: m.in, says: "model", through: m.Reads,
+	return variable{name: m.Name, typ: decimalType, in: m.in, says: "model", bounds: zeroToOne, through: m.Reads,
 		decimal: func(f *Frame) (Decimal, bool) {
 			v := f.Model(index)
 			return v.Decimal, v.Known

@@ -30,11 +30,19 @@ func Asks(kind events.Kind) bool {
 
 // Evaluate asks every rule of the event's kind.
 func (r *Ruleset) Evaluate(f *Frame) Outcome {
+	for i, rule := range r.byKind[f.event.Kind] {
+		f.truths[i] = rule.When.Eval(f)
+	}
+	r.settle(f, f.snoozed)
+	return f.outcome
+}
+
+// settle makes the outcome of the truths that conditions came to.
+func (r *Ruleset) settle(f *Frame, snoozed func(*Rule) bool) {
 	o := &f.outcome
 	o.reset()
 	var all, free tally // of every rule that fired; of those that no brake holds
 	for i, rule := range r.byKind[f.event.Kind] {
-		f.truths[i] = rule.When.Eval(f)
 		hit := rule.fires(f.truths[i])
 		switch {
 		case hit == nil:
@@ -42,7 +50,7 @@ func (r *Ruleset) Evaluate(f *Frame) Outcome {
 				o.Errors = append(o.Errors, rule.ID)
 			}
 			continue
-		case f.snoozed(rule):
+		case snoozed(rule):
 			o.Snoozed = append(o.Snoozed, rule)
 			continue
 		}
@@ -66,7 +74,6 @@ func (r *Ruleset) Evaluate(f *Frame) Outcome {
 			}
 		}
 	}
-	return *o
 }
 
 // fires is the rule as it fires when its condition comes to t: itself, a weaker copy of itself, or nil.

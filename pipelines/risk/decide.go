@@ -26,7 +26,9 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	if part == nil {
 		panic("risk: Decide for partition " + strconv.Itoa(int(p)) + ", which is not assigned")
 	}
-	d := events.Decision{Event: *ev, Ruleset: s.engine.id, Tier: s.tiers[ev.CustomerID]}
+	s.shadows = s.shadows[:0]
+	live := &s.askers[0]
+	d := events.Decision{Event: *ev, Ruleset: live.set.id, Tier: s.tiers[ev.CustomerID]}
 	id := identityOf(ev.Source, ev.ID)
 	if _, again := part.seen[id]; again || part.past.has(id, len(part.ids)) {
 		d.Verdict = events.Duplicate
@@ -36,12 +38,16 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	part.ids = append(part.ids, id)
 	s.now = moment{part, ev, ev.Time.UnixMilli(), s.now.number + 1}
 	part.newestNow = max(part.newestNow, s.now.ms)
-	s.frame.Reset(ev, rules.Context{Tier: d.Tier, Aggregates: s})
-	for _, i := range s.engine.before[ev.Kind] {
-		s.frame.Set(i, s.Aggregate(i))
+	for i := range s.askers {
+		a := &s.askers[i]
+		a.frame.Reset(ev, rules.Context{Tier: d.Tier, Aggregates: a, Lists: s.lists})
+		for _, index := range a.set.before[ev.Kind] {
+			a.frame.Set(index, a.Aggregate(index))
+		}
 	}
 	s.count()
-	s.explain(&d, s.engine.rules.Evaluate(s.frame))
+	s.explain(&d, live.set.rules.Evaluate(live.frame))
+	s.ask()
 	return d
 }
 
@@ -56,7 +62,7 @@ func (s *State) count() {
 		}
 		var w *working
 		for _, d := range k.defs {
-			if d.where != nil && d.where.Eval(s.frame) != rules.True {
+			if d.where != nil && d.where.Eval(s.askers[d.set].frame) != rules.True {
 				continue
 			}
 			amount, hash, currency, ok := s.contribution(d, e)
@@ -98,11 +104,8 @@ func (s *State) packed(c events.Currency) uint16 {
 	return s.currency[c]
 }
 
-// Aggregate reads an aggregate for the event being decided, over the partial sums of all partitions. It is how the rules
-// read; it has no meaning outside of Decide.
-func (s *State) Aggregate(index int) rules.Value {
-	a := &s.engine.rules.Aggregates[index]
-	d := s.engine.defs[index]
+// aggregate reads an aggregate for the event being decided, over the partial sums of all partitions.
+func (s *State) aggregate(d *definition, a *rules.Aggregate) rules.Value {
 	e := s.now.event
 	var ok bool
 	if s.key, ok = appendKey(s.key[:0], a.By, a.For, e); !ok {
@@ -156,16 +159,17 @@ func (s *State) gatherOthers(own *working, d *definition, currency uint16) {
 
 // explain writes the outcome into the decision: the rules that fired, what they read, and which could not be evaluated.
 func (s *State) explain(d *events.Decision, o rules.Outcome) {
+	live := &s.askers[0]
 	d.Verdict, d.Score = o.Verdict, o.Score
 	var told []int
 	for _, rule := range o.Hits {
-		d.Hits = append(d.Hits, events.Hit{Rule: rule.ID, Score: rule.Score, Reason: rule.Reason})
-		s.frame.Evidence(rule, func(i int, v rules.Value) {
+		d.Hits = append(d.Hits, hitOf(rule))
+		live.frame.Evidence(rule, func(i int, v rules.Value) {
 			if slices.Contains(told, i) {
 				return
 			}
 			told = append(told, i)
-			value := events.Value{Name: s.engine.rules.Aggregates[i].Name}
+			value := events.Value{Name: live.set.rules.Aggregates[i].Name}
 			if v.Known {
 				value.Text = v.Decimal.String()
 			}
@@ -175,4 +179,8 @@ func (s *State) explain(d *events.Decision, o rules.Outcome) {
 	for _, id := range o.Errors[:min(len(o.Errors), maxErrors)] {
 		d.Evidence = append(d.Evidence, events.Value{Name: ErrorPrefix + id})
 	}
+}
+
+func hitOf(rule *rules.Rule) events.Hit {
+	return events.Hit{Rule: rule.ID, Score: rule.Score, Reason: rule.Reason}
 }

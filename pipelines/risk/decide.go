@@ -71,7 +71,7 @@ func (s *State) count() {
 			}
 			if w == nil {
 				w = s.load(s.now.partition, s.key, k.key.Shared())
-				w.entity.touch(s.now.ms)
+				w.entity.newest = max(w.entity.newest, s.now.ms)
 				s.now.partition.change(w)
 			}
 			w.entity.open(d, currency).add(s.now.ms, amount, hash)
@@ -118,15 +118,20 @@ func (s *State) aggregate(d *definition, a *rules.Aggregate) rules.Value {
 		}
 		currency = s.packed(e.Currency)
 	}
-	s.reading = reading{def: d, ms: s.now.ms, members: s.reading.members[:0]}
-	own := s.load(s.now.partition, s.key, a.By.Shared())
+	s.reading.begin(d, s.now.ms)
+	s.gather(s.key, a.By.Shared(), d, currency)
+	return s.reading.value(e.Currency)
+}
+
+// gather adds one series of an entity to the reading, over the partial sums of all partitions.
+func (s *State) gather(key []byte, shared bool, d *definition, currency uint16) {
+	own := s.load(s.now.partition, key, shared)
 	if found := own.entity.find(d.id, currency); found != nil {
 		s.reading.gather(found)
 	}
-	if own.shared {
+	if shared {
 		s.gatherOthers(own, d, currency)
 	}
-	return s.reading.value(e.Currency)
 }
 
 // gatherOthers adds what other partitions know of a shared entity: staged here, committed here, or followed. What is idle
@@ -138,8 +143,8 @@ func (s *State) gatherOthers(own *working, d *definition, currency uint16) {
 		if p == here || len(p.staged) == 0 {
 			continue
 		}
-		if w := p.staged[own.key]; w != nil && w.entity.newest+w.idle >= p.newestStaged() {
-			if found := w.entity.find(d.id, currency); found != nil {
+		if w := p.staged[own.key]; w != nil {
+			if found := w.entity.find(d.id, currency); found != nil && !found.idle(p.newestStaged()) {
 				s.reading.gather(found)
 			}
 		}
@@ -148,10 +153,11 @@ func (s *State) gatherOthers(own *working, d *definition, currency uint16) {
 		if part.partition == here.id {
 			continue
 		}
-		if p := s.owned[part.partition]; p != nil && (p.staged[own.key] != nil || newestOf(part.blob)+own.idle < p.newestStaged()) {
+		p := s.owned[part.partition]
+		if p != nil && p.staged[own.key] != nil || !s.scratch.decodeOne(part.blob, d, currency) {
 			continue
 		}
-		if s.scratch.decodeOne(part.blob, d, currency) {
+		if p == nil || !s.scratch.idle(p.newestStaged()) {
 			s.reading.gather(&s.scratch)
 		}
 	}

@@ -1,6 +1,8 @@
 package risk
 
 import (
+	"time"
+
 	"sluice/rules"
 	"sluice/schemas/events"
 )
@@ -43,6 +45,26 @@ type definition struct {
 	where  *rules.Condition
 	by     rules.Key
 	tile   int64 // milliseconds
+	delay  int64 // milliseconds that the window ends before the event
+	span   int64 // tiles of the window
+	keep   int64 // tiles of window and delay
+	hops   uint8 // of the longest cycle
+}
+
+// define makes an aggregate's definition.
+func define(a *rules.Aggregate, set int) *definition {
+	d := &definition{id: a.ID, set: set, fn: a.Func, amount: a.Amount, field: a.Field, of: a.Of, where: a.Where, by: a.By, hops: uint8(a.Hops)}
+	d.slide(a.Window, a.Delay)
+	return d
+}
+
+// slide divides window and delay into tiles: 96 a window, fewer if the two would have more than maxTiles together.
+func (d *definition) slide(window, delay time.Duration) {
+	w := window.Milliseconds()
+	d.delay = delay.Milliseconds()
+	d.span = max(1, min(tilesPerWindow, maxTiles*w/(w+d.delay)))
+	d.tile = (w + d.span - 1) / d.span
+	d.keep = d.span + (d.delay+d.tile-1)/d.tile
 }
 
 // NewEngine makes loaded rulesets ready: the live one decides, the shadows are asked beside it.
@@ -63,13 +85,12 @@ func (e *Engine) include(rs *rules.Ruleset) {
 		a := &rs.Aggregates[i]
 		d := e.series[a.ID]
 		if d == nil {
-			d = &definition{a.ID, set.number, a.Func, a.Amount, a.Field, a.Of, a.Where, a.By, a.Window.Milliseconds() / tilesPerWindow}
+			d = define(a, set.number)
 			e.series[a.ID] = d
 			e.schedule(d)
 		}
 		set.defs = append(set.defs, d)
-		// The longest window of the key's aggregates, with its coarse edge.
-		e.idle[a.By.String()] = max(e.idle[a.By.String()], (tilesPerWindow+1)*d.tile)
+		e.matters(a.By.String(), d)
 	}
 	for _, kind := range events.Kinds() {
 		for _, i := range rs.Reads(kind) {
@@ -79,6 +100,15 @@ func (e *Engine) include(rs *rules.Ruleset) {
 		}
 	}
 }
+
+// matters notes how long entities whose key starts with a prefix are kept: the longest window and delay of their series,
+// with its coarse edge.
+func (e *Engine) matters(prefix string, d *definition) {
+	e.idle[prefix] = max(e.idle[prefix], (d.keep+1)*d.tile)
+}
+
+// definitions are the series that an entity can have.
+func (e *Engine) definitions(key string) map[uint32]*definition { return e.series }
 
 // schedule notes which kinds of events add to a definition, grouped by key so that an entity is looked up once an event.
 func (e *Engine) schedule(d *definition) {

@@ -74,7 +74,11 @@ func (s *State) count() {
 				w.entity.newest = max(w.entity.newest, s.now.ms)
 				s.now.partition.change(w)
 			}
-			w.entity.open(d, currency).add(s.now.ms, amount, hash)
+			if d.fn == rules.Cycle {
+				s.carry(d, w)
+			} else {
+				w.entity.open(d, currency).add(s.now.ms, amount, hash)
+			}
 		}
 	}
 }
@@ -85,6 +89,8 @@ func (s *State) contribution(d *definition, e *events.Event) (amount int64, hash
 	case d.fn == rules.Distinct:
 		v := d.field.Of(e)
 		return 0, hashOf(v), 0, v != ""
+	case d.fn == rules.Cycle:
+		return 0, 0, 0, isEdge(e)
 	case d.amount != rules.NoAmount:
 		amount, ok = d.amount.Of(e)
 		return amount, 0, s.packed(e.Currency), ok
@@ -110,6 +116,9 @@ func (s *State) aggregate(d *definition, a *rules.Aggregate) rules.Value {
 	var ok bool
 	if s.key, ok = appendKey(s.key[:0], a.By, a.For, e); !ok {
 		return rules.Value{}
+	}
+	if d.fn == rules.Cycle {
+		return s.cycle(d)
 	}
 	currency := uint16(0)
 	if d.amount != rules.NoAmount {

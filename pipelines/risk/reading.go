@@ -19,12 +19,18 @@ type reading struct {
 	squares     uint128
 	any         bool
 	members     []uint64 // distinct values other than customers, which may be in more than one partial
+
+	// For cycle:
+	payee       uint64
+	paths       []member // what can go on to the payee, in the order of a series
+	part, spare []member // scratch
 }
 
 // begin turns to an aggregate, for an event at ms.
 func (r *reading) begin(d *definition, ms int64) {
 	last := (ms - d.delay) / d.tile
-	*r = reading{def: d, ms: ms, end: ms - d.delay, first: last - d.span, last: last, members: r.members[:0]}
+	*r = reading{def: d, ms: ms, end: ms - d.delay, first: last - d.span, last: last, members: r.members[:0],
+		paths: r.paths[:0], part: r.part, spare: r.spare}
 }
 
 // gather adds one partial.
@@ -35,6 +41,9 @@ func (r *reading) gather(s *series) {
 		return
 	case rules.Age:
 		r.gatherAge(s)
+		return
+	case rules.Cycle:
+		r.gatherPaths(s)
 		return
 	}
 	for i := len(s.tiles) - 1; i >= 0 && s.tiles[i].index >= r.first; i-- {
@@ -127,6 +136,8 @@ func (r *reading) value(currency events.Currency) rules.Value {
 	case rules.Stddev:
 		n, ok := deviation(r.a, r.b, r.squares)
 		return rules.Value{Decimal: rules.Decimal{Coefficient: n, Exponent: uint8(currency.Exponent()) + deviationDecimals}, Known: ok}
+	case rules.Cycle:
+		return rules.Value{Decimal: rules.Int(r.a), Known: r.a > 0}
 	case rules.Since:
 		return rules.Value{Decimal: milliseconds(r.ms - r.b), Known: r.b > 0}
 	}

@@ -30,6 +30,7 @@ type State struct {
 	reading  reading
 	scratch  series
 	key      []byte
+	payer    []byte // the key of a transfer's payer
 	free     []*working
 	currency [256]uint16 // packed codes by events.Currency
 	shadows  []Shadow    // of the event decided last

@@ -40,13 +40,16 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	part.newestNow = max(part.newestNow, s.now.ms)
 	for i := range s.askers {
 		a := &s.askers[i]
-		a.frame.Reset(ev, rules.Context{Tier: d.Tier, Aggregates: a, Lists: s.lists})
+		a.frame.Reset(ev, rules.Context{Tier: d.Tier, Aggregates: a, Lists: s.lists, Brakes: a})
 		for _, index := range a.set.before[ev.Kind] {
 			a.frame.Set(index, a.Aggregate(index))
 		}
 	}
 	s.count()
-	s.explain(&d, live.set.rules.Evaluate(live.frame))
+	s.countAsked()
+	o := live.set.rules.Evaluate(live.frame)
+	s.charge(live, o.Charged)
+	s.explain(&d, o)
 	s.ask()
 	return d
 }

@@ -13,7 +13,9 @@ type Engine struct {
 	sets   []*ruleset             // the live one, then the shadows
 	series map[uint32]*definition // by rules.Aggregate.ID
 	adds   [maxKinds][]keyed
-	idle   map[string]int64 // how long an entity matters after its newest event, in milliseconds, by what its key starts with
+	asked  [maxKinds][]*definition // what brakes count of each kind of event
+	counts map[uint32]*definition  // what brakes count, by definition.id
+	idle   map[string]int64        // how long an entity matters after its newest event, in milliseconds, by what its key starts with
 }
 
 // ruleset is one ruleset of an engine.
@@ -22,6 +24,7 @@ type ruleset struct {
 	id     string
 	number int             // in Engine.sets
 	defs   []*definition   // by index of the aggregate in the ruleset; equal definitions are one
+	brakes []*brake        // by index of the rule, nil where it has none
 	before [maxKinds][]int // Since aggregates that this kind adds to and a rule of this kind reads
 }
 
@@ -69,7 +72,7 @@ func (d *definition) slide(window, delay time.Duration) {
 
 // NewEngine makes loaded rulesets ready: the live one decides, the shadows are asked beside it.
 func NewEngine(live *rules.Ruleset, shadows ...*rules.Ruleset) *Engine {
-	e := &Engine{series: map[uint32]*definition{}, idle: map[string]int64{}}
+	e := &Engine{series: map[uint32]*definition{}, counts: map[uint32]*definition{}, idle: map[string]int64{}}
 	e.include(live)
 	for _, s := range shadows {
 		e.include(s)
@@ -99,6 +102,7 @@ func (e *Engine) include(rs *rules.Ruleset) {
 			}
 		}
 	}
+	e.brake(set)
 }
 
 // matters notes how long entities whose key starts with a prefix are kept: the longest window and delay of their series,
@@ -108,7 +112,12 @@ func (e *Engine) matters(prefix string, d *definition) {
 }
 
 // definitions are the series that an entity can have.
-func (e *Engine) definitions(key string) map[uint32]*definition { return e.series }
+func (e *Engine) definitions(key string) map[uint32]*definition {
+	if prefix(key) == brakesPrefix {
+		return e.counts
+	}
+	return e.series
+}
 
 // schedule notes which kinds of events add to a definition, grouped by key so that an entity is looked up once an event.
 func (e *Engine) schedule(d *definition) {

@@ -35,6 +35,7 @@ func (s *State) ask() {
 	for i := 1; i < len(s.askers); i++ {
 		a := &s.askers[i]
 		o := a.set.rules.Evaluate(a.frame)
+		s.charge(a, o.Charged)
 		shadow := Shadow{Ruleset: a.set.id, Verdict: o.Verdict, Score: o.Score}
 		for _, rule := range o.Hits {
 			shadow.Hits = append(shadow.Hits, hitOf(rule))

@@ -1,19 +1,11 @@
 package risk
 
 import (
-	"slices"
 	"strconv"
 
 	"sluice/rules"
 	"sluice/schemas/events"
 )
-
-// ErrorPrefix starts the name of an evidence value that tells of a rule which could not be evaluated: "error/card-testing".
-// Something it reads is unknown for this event, and the rule does not say what then.
-const ErrorPrefix = "error/"
-
-// maxErrors bounds how many of these one decision carries.
-const maxErrors = 8
 
 // noCurrency marks an entry of State.currency not looked up yet.
 const noCurrency = 1<<16 - 1
@@ -49,7 +41,8 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	s.countAsked()
 	o := live.set.rules.Evaluate(live.frame)
 	s.charge(live, o.Charged)
-	s.explain(&d, o)
+	d.Verdict, d.Score, d.Hits, d.Snoozed = o.Verdict, o.Score, s.told.hits(o), s.told.snoozed(o)
+	d.Evidence = s.told.evidence(live, o)
 	s.ask()
 	return d
 }
@@ -175,30 +168,3 @@ func (s *State) gatherOthers(own *working, d *definition, currency uint16) {
 	}
 }
 
-// explain writes the outcome into the decision: the rules that fired, what they read, and which could not be evaluated.
-func (s *State) explain(d *events.Decision, o rules.Outcome) {
-	live := &s.askers[0]
-	d.Verdict, d.Score = o.Verdict, o.Score
-	var told []int
-	for _, rule := range o.Hits {
-		d.Hits = append(d.Hits, hitOf(rule))
-		live.frame.Evidence(rule, func(i int, v rules.Value) {
-			if slices.Contains(told, i) {
-				return
-			}
-			told = append(told, i)
-			value := events.Value{Name: live.set.rules.Aggregates[i].Name}
-			if v.Known {
-				value.Text = v.Decimal.String()
-			}
-			d.Evidence = append(d.Evidence, value)
-		})
-	}
-	for _, id := range o.Errors[:min(len(o.Errors), maxErrors)] {
-		d.Evidence = append(d.Evidence, events.Value{Name: ErrorPrefix + id})
-	}
-}
-
-func hitOf(rule *rules.Rule) events.Hit {
-	return events.Hit{Rule: rule.ID, Score: rule.Score, Reason: rule.Reason}
-}

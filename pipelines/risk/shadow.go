@@ -23,10 +23,11 @@ type Shadow struct {
 	Verdict events.Verdict // Observed for events that ask nothing
 	Score   int32
 	Hits    []events.Hit
+	Snoozed []string // as in events.Decision
 }
 
 // Shadows returns what each shadow ruleset says of the event decided last, in the order they were given to NewEngine; none
-// for a duplicate. The slice is good until the next Decide. The live verdict, and what live aggregates hold, do not depend
+// for a duplicate. The slice is good until the next Decide, what it holds is the caller's to keep. The live verdict, and what live aggregates hold, do not depend
 // on shadows.
 func (s *State) Shadows() []Shadow { return s.shadows }
 
@@ -36,10 +37,6 @@ func (s *State) ask() {
 		a := &s.askers[i]
 		o := a.set.rules.Evaluate(a.frame)
 		s.charge(a, o.Charged)
-		shadow := Shadow{Ruleset: a.set.id, Verdict: o.Verdict, Score: o.Score}
-		for _, rule := range o.Hits {
-			shadow.Hits = append(shadow.Hits, hitOf(rule))
-		}
-		s.shadows = append(s.shadows, shadow)
+		s.shadows = append(s.shadows, Shadow{a.set.id, o.Verdict, o.Score, s.told.hits(o), s.told.snoozed(o)})
 	}
 }

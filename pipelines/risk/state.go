@@ -34,6 +34,7 @@ type State struct {
 	free     []*working
 	currency [256]uint16 // packed codes by events.Currency
 	shadows  []Shadow    // of the event decided last
+	told     telling
 }
 
 // partial is one partition's part of a shared entity.

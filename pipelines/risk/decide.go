@@ -167,4 +167,3 @@ func (s *State) gatherOthers(own *working, d *definition, currency uint16) {
 		}
 	}
 }
-

@@ -127,3 +127,20 @@ func TestCycleSetsAreBounded(t *testing.T) {
 		t.Errorf("the 300th newest payer's cycle has %q hops", got)
 	}
 }
+
+// TestALongerCycleOutlivesAShorter: a path is not forgotten for a shorter one that started before it.
+func TestALongerCycleOutlivesAShorter(t *testing.T) {
+	t.Parallel()
+	engine := load(t, one("{cycle: payment.initiated, window: 96m, hops: 4}"))
+	for wait, want := range map[time.Duration]string{30 * time.Minute: "2", 40 * time.Minute: "3", 98 * time.Minute: ""} {
+		s := (&story{at: noon}).pay("c0", 5, transfer, to("c1")).after(time.Hour).pay("c0", 5, transfer, to("c2"))
+		s.pay("c2", 5, transfer, to("c1")).after(wait).pay("c1", 5, transfer, to("c0"))
+		state, got := owner(engine, 0, 1), ""
+		for i := range s.all {
+			got = read(state.Decide(partitionOf(&s.all[i]), &s.all[i]))
+		}
+		if got != want {
+			t.Errorf("after %s: %q hops, want %q", wait, got, want)
+		}
+	}
+}

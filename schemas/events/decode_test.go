@@ -105,6 +105,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"no method", field("method", 0), CodeMissing, "method"},
 		{"method 99", field("method", 99), CodeInvalid, "method"},
 		{"long id", field("payment_id", strings.Repeat("x", MaxIDBytes+1)), CodeOversized, "payment_id"},
+		{"long name", field("customer_name", strings.Repeat("x", MaxNameBytes+1)), CodeOversized, "customer_name"},
+		{"control character in a name", field("counterparty_name", "张\u2028伟\u0085"), CodeInvalid, "counterparty_name"},
 		{"control character", field("device_id", "a\nb"), CodeInvalid, "device_id"},
 		{"no amount", field("amount", ""), CodeMissing, "amount"},
 		{"zero", field("amount", "0.00"), CodeAmount, "zero"},
@@ -211,19 +213,23 @@ func anyEvent(t *rapid.T) Event {
 		e.Country, e.Latitude, e.Longitude, e.Located = "CN", 31.2, 121.5, true
 	}
 	amount := rapid.Int64Range(1, MaxAmount)
+	name := rapid.SampledFrom([]string{"", "张伟", "Zoë O’Hara-Núñez", strings.Repeat("龘", MaxNameBytes/3)})
 	switch e.Kind.Family() {
 	case Payment:
+		e.CustomerName, e.CounterpartyName = name.Draw(t, "customer name"), name.Draw(t, "counterparty name")
 		e.PaymentID, e.AccountID, e.MerchantID, e.MerchantMCC, e.CardToken = id.Draw(t, "payment"), maybe("account"), "m1", "5411", maybe("card")
 		e.CounterpartyID, e.Reason = "other"+id.Draw(t, "counterparty"), maybe("reason")
 		e.Amount, e.Currency = amount.Draw(t, "amount"), MustCurrency(currency)
 		e.Method = eventsv1.PaymentMethod(rapid.Int32Range(1, 4).Draw(t, "method"))
 		e.Purpose = eventsv1.PaymentPurpose(rapid.Int32Range(1, 4).Draw(t, "purpose"))
 	case Loan:
+		e.CustomerName = name.Draw(t, "customer name")
 		e.LoanID, e.Product, e.LoanPurpose, e.Reason = id.Draw(t, "loan"), "cash", maybe("purpose"), maybe("reason")
 		e.Amount, e.Currency = amount.Draw(t, "amount"), MustCurrency(currency)
 		e.TermMonths, e.AnnualRate = rapid.Int32Range(1, MaxTermMonths).Draw(t, "term"), Rate(rapid.Int64Range(0, int64(RateOne)).Draw(t, "rate"))
 		e.MonthlyIncome, e.Age, e.EmploymentMonths, e.BureauScore = amount.Draw(t, "income"), 30, 12, 700
 	case Behavior:
+		e.CustomerName = name.Draw(t, "customer name")
 		e.SessionID, e.Subject, e.PayeeID, e.DocumentHash, e.KYCLevel, e.Text = maybe("session"), maybe("subject"), "p1", maybe("doc"), 2, maybe("text")
 	}
 	return e

@@ -20,7 +20,7 @@ const (
 )
 
 // A follower reads, outside the group, what the state must learn from others while it runs: gate.state of the partitions
-// other gates own, customers.tiers and rules. It hands records to the loop and touches no state.
+// other gates own, customers.tiers, lists and rules. It hands records to the loop and touches no state.
 type follower struct {
 	client *kgo.Client
 	queue  chan []*kgo.Record
@@ -103,11 +103,19 @@ func (g *gate) applyFollowed() error {
 				}
 			}
 		default:
+			g.settle()
 			return nil
 		}
 	}
+	g.settle()
 	g.inbox.wake()
 	return nil
+}
+
+// settle puts what was followed in force.
+func (g *gate) settle() {
+	g.enforce()
+	g.tellLists()
 }
 
 // applyRecord applies one record that others wrote.
@@ -122,6 +130,8 @@ func (g *gate) applyRecord(r *kgo.Record) error {
 		g.applyTier(r)
 	case schemas.Rules:
 		g.applyRuleset(r)
+	case schemas.Lists:
+		g.applyListEntry(r)
 	}
 	g.at.set(topic, r.Partition, r.Offset+1)
 	return nil

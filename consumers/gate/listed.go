@@ -64,6 +64,8 @@ func newNames() lists.NameIndex { return noNames{} }
 // noNames finds nothing.
 type noNames struct{}
 
-func (noNames) Add(string)                {}
-func (noNames) Remove(string)             {}
-func (noNames) Best(string) rules.Decimal { return rules.Decimal{} }
+func (noNames) Add(string, string) {}
+func (noNames) Remove(string)      {}
+func (noNames) BestAmong(string, func(string) bool) (rules.Decimal, string) {
+	return rules.Decimal{}, ""
+}

@@ -98,11 +98,6 @@ func (s *Set) Put(e Entry) error {
 	if l == nil {
 		l = &list{values: map[string]int64{}}
 	}
-	if e.Kind == Name {
-		if err := l.names.room(e.List, micros(e.Expires)); err != nil {
-			return err
-		}
-	}
 	if !l.has(e) {
 		if err := s.room(l, e); err != nil {
 			return err

@@ -14,20 +14,20 @@ import (
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 // sameStart is a NameIndex that counts how many of ten letters two names share at their start.
-type sameStart map[string]bool
+type sameStart map[string]string
 
 func newSameStart() NameIndex { return sameStart{} }
 
-func (s sameStart) Add(name string)    { s[name] = true }
-func (s sameStart) Remove(name string) { delete(s, name) }
+func (s sameStart) Add(id, name string) { s[id] = name }
+func (s sameStart) Remove(id string)    { delete(s, id) }
 
-func (s sameStart) Best(name string) (best rules.Decimal) {
-	for n := range s {
-		if score := alike(n, name); score.Compare(best) > 0 {
-			best = score
+func (s sameStart) BestAmong(name string, holds func(string) bool) (best rules.Decimal, bestID string) {
+	for id, n := range s {
+		if score := alike(n, name); holds(id) && score.Compare(best) > 0 {
+			best, bestID = score, id
 		}
 	}
-	return best
+	return best, bestID
 }
 
 func alike(a, b string) rules.Decimal {
@@ -158,24 +158,12 @@ func TestSetAnswersAsTheModel(t *testing.T) {
 func TestSetKeepsItsLimits(t *testing.T) {
 	t.Parallel()
 	s := NewSet(newSameStart)
-	for i := range MaxNameExpiries {
-		e, _ := New("names", Name, "n"+string(rune('a'+i%26))+string(rune('a'+i/26)))
-		e.Expires = noon.AddDate(0, 0, i)
-		if err := s.Put(e); err != nil {
-			t.Fatal(err)
-		}
-	}
-	one, _ := New("names", Name, "one more")
-	if err := s.Put(one); err == nil || s.Len("names") != MaxNameExpiries {
-		t.Errorf("a time too many: %v, %d names", err, s.Len("names"))
-	}
-	one.Expires = noon
+	one, _ := New("names", Name, "one")
 	if err := s.Put(one); err != nil {
-		t.Errorf("a known time: %v", err)
+		t.Fatal(err)
 	}
 	s.bytes = MaxBytes
 	two, _ := New("names", Name, "and another")
-	two.Expires = noon
 	if err := s.Put(two); err == nil || !strings.Contains(err.Error(), "remove") {
 		t.Errorf("beyond the memory: %v", err)
 	}

@@ -3,6 +3,7 @@ package events
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -72,6 +73,20 @@ func PositionID(topic string, partition int32, offset int64) string {
 	b = append(b, '/')
 	b = strconv.AppendInt(b, offset, 10)
 	return string(b)
+}
+
+// ParsePositionID reads what PositionID wrote; false if it did not write that.
+func ParsePositionID(id string) (topic string, partition int32, offset int64, ok bool) {
+	parts := strings.Split(id, "/")
+	if len(parts) != 3 {
+		return "", 0, 0, false
+	}
+	p, err := strconv.ParseInt(parts[1], 10, 32)
+	offset, err2 := strconv.ParseInt(parts[2], 10, 64)
+	if err != nil || err2 != nil || PositionID(parts[0], int32(p), offset) != id || p < 0 || offset < 0 {
+		return "", 0, 0, false
+	}
+	return parts[0], int32(p), offset, true
 }
 
 // EncodeDecision writes a decision for its decided topic, in CloudEvents binary mode with Protobuf data.

@@ -107,7 +107,7 @@ func Run(ctx context.Context, c Config) error {
 	g := &gate{
 		Config: c, metrics: newMetrics(c.Metrics), inbox: newInbox(), owned: map[int32]bool{}, at: positions{},
 		inputs: map[string]string{}, lag: lagMeter{},
-		ruling: ruling{shadows: map[string]shadow{}}, lists: listing{set: lists.NewSet(newNames), told: map[string]bool{}},
+		ruling: ruling{shadows: map[string]shadow{}}, lists: listing{set: lists.NewSet(), told: map[string]bool{}},
 		router: kgo.StickyKeyPartitioner(nil).ForTopic(""),
 	}
 	for _, topic := range []string{schemas.Payments, schemas.Loans, schemas.Behaviors} {

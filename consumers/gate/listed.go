@@ -3,7 +3,6 @@ package gate
 import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"sluice/rules"
 	"sluice/rules/lists"
 )
 
@@ -56,16 +55,4 @@ func (g *gate) tellLists() {
 		l.told[list] = true
 	}
 	l.changed, l.refused, l.first = false, 0, nil
-}
-
-// newNames makes the index of a list's names.
-func newNames() lists.NameIndex { return noNames{} }
-
-// noNames finds nothing.
-type noNames struct{}
-
-func (noNames) Add(string, string) {}
-func (noNames) Remove(string)      {}
-func (noNames) BestAmong(string, func(string) bool) (rules.Decimal, string) {
-	return rules.Decimal{}, ""
 }

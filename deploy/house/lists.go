@@ -36,7 +36,7 @@ type listed struct {
 
 // readLists reads every list.
 func (h *House) readLists(ctx context.Context) (*listed, error) {
-	l := &listed{set: lists.NewSet(noIndex), entries: map[string]lists.Entry{}}
+	l := &listed{set: lists.NewSet(), entries: map[string]lists.Entry{}}
 	ctx, cancel := context.WithTimeout(ctx, listsWait)
 	defer cancel()
 	err := h.controlRecords(ctx, schemas.Lists, func(r *kgo.Record) {
@@ -51,17 +51,6 @@ func (h *House) readLists(ctx context.Context) (*listed, error) {
 		}
 	})
 	return l, err
-}
-
-// noIndex makes an index that finds nothing: commands ask for no name.
-func noIndex() lists.NameIndex { return nothing{} }
-
-type nothing struct{}
-
-func (nothing) Add(string, string) {}
-func (nothing) Remove(string)      {}
-func (nothing) BestAmong(string, func(string) bool) (rules.Decimal, string) {
-	return rules.Decimal{}, ""
 }
 
 // controlRecords reads what a control topic of one partition holds now, in order; markers of transactions are left out.

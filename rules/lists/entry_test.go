@@ -98,7 +98,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s := NewSet(newSameStart)
+		s := NewSet()
 		if err := s.Put(e); err != nil {
 			t.Fatalf("%+v cannot be put: %v", e, err)
 		}

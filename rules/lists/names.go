@@ -1,19 +1,24 @@
 package lists
 
-import "sluice/rules"
+import (
+	"sluice/rules"
+	"sluice/rules/names"
+)
 
-// NameIndex finds how alike a name and the indexed name most like it are, of those that hold: 0 to 1, and 0 if there is
+// nameIndex finds how alike a name and the indexed name most like it are, of those that hold: 0 to 1, and 0 if there is
 // none. What it answers depends only on what is in it.
-type NameIndex interface {
+type nameIndex interface {
 	Add(id, name string)
 	Remove(id string)
 	BestAmong(name string, holds func(id string) bool) (score rules.Decimal, id string)
 }
 
+func newNames() nameIndex { return names.New() }
+
 // nameTable is the names of one list; a name is its own id in the index.
 type nameTable struct {
 	expires map[string]int64
-	index   NameIndex
+	index   nameIndex
 }
 
 func (t *nameTable) len() int { return len(t.expires) }
@@ -23,7 +28,7 @@ func (t *nameTable) has(name string) bool {
 	return ok
 }
 
-func (t *nameTable) put(name string, expires int64, newIndex func() NameIndex) {
+func (t *nameTable) put(name string, expires int64, newIndex func() nameIndex) {
 	if t.expires == nil {
 		t.expires, t.index = map[string]int64{}, newIndex()
 	}

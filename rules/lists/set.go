@@ -36,7 +36,7 @@ type Set struct {
 	lists   map[string]*list
 	entries int
 	bytes   int
-	index   func() NameIndex
+	index   func() nameIndex // of a list; another in tests
 }
 
 var _ rules.Lists = (*Set)(nil)
@@ -56,8 +56,8 @@ type byLength[K comparable] struct {
 	expires map[K]int64
 }
 
-// NewSet returns an empty set whose names are looked up in indexes that newIndex makes.
-func NewSet(newIndex func() NameIndex) *Set { return &Set{lists: map[string]*list{}, index: newIndex} }
+// NewSet returns an empty set.
+func NewSet() *Set { return &Set{lists: map[string]*list{}, index: newNames} }
 
 // Entries is how many entries the set holds, expired ones included.
 func (s *Set) Entries() int { return s.entries }
@@ -219,7 +219,7 @@ func (l *list) has(e Entry) bool {
 	return ok
 }
 
-func (l *list) put(e Entry, expires int64, newIndex func() NameIndex) {
+func (l *list) put(e Entry, expires int64, newIndex func() nameIndex) {
 	switch e.Kind {
 	case Value:
 		l.values[e.Value] = expires

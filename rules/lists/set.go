@@ -20,11 +20,11 @@ const (
 	// compared with many of them.
 	MaxNames = 100_000
 	// MaxBytes bounds a set's memory, as counted: the values and entryBytes for each entry.
-	MaxBytes = 256 << 20
-	// entryBytes is about what a map spends on an entry besides its text.
+	MaxBytes = 512 << 20
+	// entryBytes is what a map spends on an entry besides its text, at most.
 	entryBytes = 96
-	// nameFactor is about how many times its length a name takes in the index of names.
-	nameFactor = 16
+	// nameFactor is about how many times its length a name takes in the index of names, if it shares no word with others.
+	nameFactor = 128
 )
 
 // never is the expiry of an entry that does not expire.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"os/user"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"sluice/deploy/house"
 	"sluice/deploy/verify"
 	"sluice/rules"
+	"sluice/rules/lists"
 )
 
 func main() {
@@ -38,6 +40,7 @@ type commands struct {
 	Replay      replayCommand      `cmd:"" help:"Publish recorded events: JSON lines of CloudEvents, or an AMLSim folder; an interrupted one goes on where it stopped."`
 	Verify      verifyCommand      `cmd:"" help:"Prove what is promised on the running system; exit 1 on any breach."`
 	Rules       rulesCommand       `cmd:"" help:"Check a ruleset, publish it, print the live one."`
+	Lists       listsCommand       `cmd:"" help:"Add to, remove from, show and import allow, deny and watch lists."`
 	Deadletters deadlettersCommand `cmd:"" help:"List or replay what could not be read or applied."`
 	Config      configCommand      `cmd:"" help:"Print every setting, its environment variable and its value."`
 }
@@ -53,6 +56,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	var c commands
 	exit := -1
 	parser, err := kong.New(&c, kong.Name("sluice"), kong.Writers(out, errOut), kong.Exit(func(code int) { exit = code }),
+		kong.Vars{"user": userName()},
 		kong.Description("A streaming risk and payments pipeline: Kafka in, decided by rules, posted to Postgres, counted in ClickHouse, each exactly once."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.ExplicitGroups([]kong.Group{{Key: "engines", Title: "Engines:"}, {Key: "deciding", Title: "Deciding:"},
@@ -165,6 +169,7 @@ type rulesCommand struct {
 	Check   rulesCheckCommand   `cmd:"" help:"Check a ruleset; each mistake with file, line, column and a suggestion."`
 	Publish rulesPublishCommand `cmd:"" help:"Check a ruleset and make it live on every gate."`
 	Show    rulesShowCommand    `cmd:"" help:"Print the live ruleset."`
+	Snooze  rulesSnoozeCommand  `cmd:"" help:"Stop one rule for one customer, card, device, … for a time."`
 }
 
 type rulesCheckCommand struct {
@@ -176,7 +181,7 @@ func (c *rulesCheckCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	rs, err := rules.Load(c.File, source)
+	rs, err := rules.Check(c.File, source)
 	if err != nil {
 		return err
 	}
@@ -266,4 +271,141 @@ func (c *configCommand) Run(e *environment) error {
 		c.HTTP = config.DefaultHTTP
 	}
 	return config.Print(e.out, &c.Config, &c.Simulation)
+}
+
+type listsCommand struct {
+	Add    listsAddCommand    `cmd:"" help:"Put an entry on a list; every gate knows it within a second."`
+	Remove listsRemoveCommand `cmd:"" help:"Take an entry off a list."`
+	Show   listsShowCommand   `cmd:"" help:"Print the lists, or the entries of one."`
+	Import listsImportCommand `cmd:"" help:"Put every line of a CSV file on a list, or none: value,kind,reason,expires."`
+}
+
+// author is who changes something.
+type author struct {
+	By string `help:"Who does it; it is written down." default:"${user}" placeholder:"NAME"`
+}
+
+type listsAddCommand struct {
+	config.Config
+	author
+	List    string `arg:"" help:"Name of the list."`
+	Value   string `arg:"" help:"What is listed."`
+	Kind    string `help:"value (this very value), cidr (an IP block), prefix (whatever starts with it) or name (names like it)." default:"value" enum:"value,cidr,prefix,name"`
+	Reason  string `help:"Why, for whoever comes across it."`
+	Expires string `help:"The last day it counts (2026-12-31, UTC), or a time (2026-12-31T18:00:00Z)."`
+}
+
+func (c *listsAddCommand) Run(e *environment) error {
+	entry, err := house.NewEntry(c.List, c.Kind, c.Value, c.Reason, c.By, c.Expires)
+	if err != nil {
+		return err
+	}
+	return withKafka(e, c.Config, func(h *house.House) error {
+		if err := h.AddToLists(e.ctx, []lists.Entry{entry}, nil); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "%s %s is on the list %s\n", entry.Kind, entry.Value, entry.List)
+		warn(e, h.AskedList(e.ctx, c.List))
+		return nil
+	})
+}
+
+type listsRemoveCommand struct {
+	config.Config
+	List  string `arg:"" help:"Name of the list."`
+	Value string `arg:"" help:"What is listed."`
+	Kind  string `help:"value, cidr, prefix or name." default:"value" enum:"value,cidr,prefix,name"`
+}
+
+func (c *listsRemoveCommand) Run(e *environment) error {
+	kind, err := lists.ParseKind(c.Kind)
+	if err != nil {
+		return err
+	}
+	entry, err := lists.New(c.List, kind, c.Value)
+	if err != nil {
+		return err
+	}
+	return withKafka(e, c.Config, func(h *house.House) error {
+		if err := h.RemoveFromList(e.ctx, entry); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "%s %s is off the list %s\n", entry.Kind, entry.Value, entry.List)
+		return nil
+	})
+}
+
+type listsShowCommand struct {
+	config.Config
+	List string `arg:"" optional:"" help:"Name of the list; without it, all lists and their sizes."`
+}
+
+func (c *listsShowCommand) Run(e *environment) error {
+	return withKafka(e, c.Config, func(h *house.House) error { return h.ShowLists(e.ctx, e.out, c.List) })
+}
+
+type listsImportCommand struct {
+	config.Config
+	author
+	List string `arg:"" help:"Name of the list."`
+	File string `arg:"" help:"CSV file; its first line is value,kind,reason,expires, of which only value must be there."`
+}
+
+func (c *listsImportCommand) Run(e *environment) error {
+	return withKafka(e, c.Config, func(h *house.House) error {
+		draw := house.Progress(e.err)
+		n, err := h.ImportList(e.ctx, c.List, c.File, c.By, func(done, total int64) { draw("publishing", done, total) })
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "%d entries are on the list %s\n", n, c.List)
+		warn(e, h.AskedList(e.ctx, c.List))
+		return nil
+	})
+}
+
+type rulesSnoozeCommand struct {
+	config.Config
+	author
+	Rule   string        `arg:"" help:"Id of a rule of the live ruleset."`
+	Entity string        `arg:"" help:"FIELD=VALUE, such as customer=C42."`
+	For    time.Duration `help:"For how long." default:"24h"`
+	Reason string        `help:"Why." required:""`
+}
+
+func (c *rulesSnoozeCommand) Run(e *environment) error {
+	return withKafka(e, c.Config, func(h *house.House) error {
+		entry, err := h.Snooze(e.ctx, c.Rule, c.Entity, c.For, c.Reason, c.By)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "%s does not fire for %s until %s; `sluice lists remove %s %s` ends it before\n", c.Rule, c.Entity,
+			entry.Expires.Format(time.RFC3339), entry.List, entry.Value)
+		return nil
+	})
+}
+
+// withKafka does something with the running house's Kafka.
+func withKafka(e *environment, c config.Config, do func(*house.House) error) error {
+	h, err := house.Open(e.ctx, c, house.Options{Needs: house.Kafka, Attach: true, Log: c.Logger(e.err)})
+	if err != nil {
+		return err
+	}
+	defer h.CloseQuietly()
+	return do(h)
+}
+
+// warn tells the user what is probably not meant.
+func warn(e *environment, text string) {
+	if text != "" {
+		fmt.Fprintf(e.err, "note: %s\n", text)
+	}
+}
+
+// userName is who runs the command, as far as the system knows.
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return ""
 }

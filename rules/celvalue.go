@@ -177,6 +177,9 @@ func (a *activation) Parent() cel.Activation { return nil }
 
 // ResolveName returns a variable as a CEL value, false when it is unknown: cel-go turns that into an error.
 func (a *activation) ResolveName(name string) (any, bool) {
+	if name == frameName {
+		return frameValue{a.frame}, true
+	}
 	v := a.scope.variable(name)
 	if v == nil {
 		return nil, false

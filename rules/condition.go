@@ -36,26 +36,34 @@ type Condition struct {
 	canonical string // the same for two spellings of one expression
 	eval      truth
 	reads     []int // aggregates named, by index, ascending
+	asks      []int // questions to lists, by index in scope.questions
 	names     map[string]bool
 	checked   *cel.Ast
 }
+
+func (c *Condition) tree() *ast.AST { return c.checked.NativeRep() }
 
 // Eval answers the condition over a frame.
 func (c *Condition) Eval(f *Frame) Truth { return c.eval(f) }
 
 // scope is what the conditions of one ruleset can name.
 type scope struct {
-	env  *cel.Env
-	vars map[string]*variable
+	env       *cel.Env
+	vars      map[string]*variable
+	questions []question // to lists
 }
 
 // knownPrefix starts the name of the hidden variable that known(x) stands for; no expression can spell it.
 const knownPrefix = "@known:"
 
 // newScope adds a ruleset's aggregates to the vocabulary.
-func newScope(aggregates []variable) (*scope, error) {
+func newScope(aggregates []variable, conversion *Conversion) (*scope, error) {
 	s := &scope{vars: make(map[string]*variable, 2*(len(variables)+len(aggregates)))}
-	var declare []cel.EnvOption
+	declare := []cel.EnvOption{cel.Variable(frameName, celFrame)}
+	if conversion != nil {
+		s.vars[rateName] = conversion.variable()
+		declare = append(declare, cel.Variable(rateName, celDecimal))
+	}
 	add := func(v *variable) {
 		s.vars[v.name] = v
 		s.vars[knownPrefix+v.name] = &variable{name: knownPrefix + v.name, typ: boolType, in: v.in, flag: v.known, reads: v.reads}
@@ -99,6 +107,7 @@ func (s *scope) compile(text string) (*Condition, []exprMistake) {
 	}
 	c := &Condition{Text: text, canonical: canonical, names: map[string]bool{}, checked: checked}
 	s.collect(tree, c)
+	s.collectQuestions(tree, c)
 	l := lowering{tree: tree, scope: s}
 	if c.eval = l.truth(tree.Expr()); c.eval != nil {
 		c.Lowered = true
@@ -138,6 +147,9 @@ func (s *scope) collect(tree *ast.AST, c *Condition) {
 			if v.reads > 0 {
 				seen[v.reads-1] = true
 			}
+			for _, i := range v.through {
+				seen[i] = true
+			}
 		}
 	}
 	for i := range MaxAggregates {
@@ -155,11 +167,13 @@ var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
 		library.AddIncludedFunctions(celenv.NewFunction(name))
 	}
 	options := []cel.EnvOption{
-		cel.StdLib(cel.StdLibSubset(library)), cel.ClearMacros(), cel.Macros(cel.GlobalMacro("known", 1, expandKnown)),
+		cel.StdLib(cel.StdLibSubset(library)), cel.ClearMacros(), cel.Macros(cel.GlobalMacro("known", 1, expandKnown),
+			cel.GlobalMacro("listed", 2, expandQuestion(listedName)), cel.GlobalMacro("similarity", 2, expandQuestion(similarityName)), cel.GlobalMacro("converted", 1, expandConverted)),
 		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
 		cel.ParserRecursionLimit(64), cel.ParserExpressionSizeLimit(MaxConditionBytes), cel.HomogeneousAggregateLiterals(),
 	}
-	return cel.NewCustomEnv(append(options, operations()...)...)
+	options = append(options, operations()...)
+	return cel.NewCustomEnv(append(options, questionFunctions()...)...)
 })
 
 // expandKnown turns known(payment.amount) into the hidden variable that says so.
@@ -224,9 +238,10 @@ func operations() []cel.EnvOption {
 	add(operators.Subtract, cel.DurationType, cel.DurationType, cel.DurationType)
 	add("ratio", celDecimal, cel.IntType, cel.IntType)
 	add("ratio", celDecimal, celMoney, celMoney)
+	add(convertedName, celMoney, celMoney, celDecimal)
 	bindings := map[string]func(l, r ref.Val) ref.Val{
 		operators.Add: calculate('+'), operators.Subtract: calculate('-'), operators.Multiply: calculate('*'),
-		operators.Divide: calculate('/'), "ratio": calculate('/'),
+		operators.Divide: calculate('/'), "ratio": calculate('/'), convertedName: calculate('*'),
 	}
 	for op, holds := range orders {
 		bindings[op] = order(holds)
@@ -337,6 +352,10 @@ func explainMessage(message string) string {
 		word := strings.Trim(strings.Trim(op, "'"), "_@")
 		types := strings.Trim(applied, "'")
 		switch {
+		case word == "converted":
+			return "converted() takes an amount, as in converted(payment.amount)"
+		case word == "listed" || word == "similarity":
+			return word + "() takes a list and a text, as in " + word + `("watch-cards", payment.card)`
 		case word == "/" && types == "(int, int)":
 			return "whole numbers are not divided, the rest would be lost; write ratio(a, b)"
 		case (word == "==" || word == "!=") && (strings.HasSuffix(types, ", money)") || strings.HasSuffix(types, ", decimal)")):
@@ -357,6 +376,9 @@ func (s *scope) undeclared(text string, m *exprMistake) string {
 	}
 	if inner, ok := strings.CutPrefix(m.message, "undeclared reference to '"+knownPrefix); ok {
 		name, _, _ = strings.Cut(inner, "'")
+	}
+	if strings.HasPrefix(m.message, "undeclared reference to '"+rateName) {
+		return "converted() needs rates; write conversion: {to: CNY, as_of: 2026-11-01, rates: {USD: 7.1023}} at the top of the ruleset"
 	}
 	switch name {
 	case "has":
@@ -385,7 +407,7 @@ func nameAt(line []rune, column *int) string {
 }
 
 // functions are the names a condition can call.
-var functions = []string{"known", "ratio", "duration", "timestamp", "size", "matches", "startsWith", "endsWith", "contains"}
+var functions = []string{"known", "listed", "similarity", "converted", "ratio", "duration", "timestamp", "size", "matches", "startsWith", "endsWith", "contains"}
 
 func (s *scope) words() []string {
 	all := append([]string{}, functions...)
@@ -419,6 +441,7 @@ func (s *scope) checkTree(tree *ast.AST) []exprMistake {
 			s.checkWords(tree, e.AsCall(), fail)
 		}
 	}))
+	s.checkCurrencies(tree, fail)
 	return all
 }
 

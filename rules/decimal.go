@@ -157,18 +157,28 @@ func (a Decimal) Divide(b Decimal) (Decimal, bool) {
 }
 
 // String writes the number plainly: "12.50" keeps its decimals.
-func (a Decimal) String() string {
-	digits := strconv.FormatUint(magnitude(a.Coefficient), 10)
-	if e := int(a.Exponent); e > 0 {
-		if len(digits) <= e {
-			digits = strings.Repeat("0", e-len(digits)+1) + digits
-		}
-		digits = digits[:len(digits)-e] + "." + digits[len(digits)-e:]
-	}
+func (a Decimal) String() string { return string(a.Append(nil)) }
+
+// Append appends the text of String.
+func (a Decimal) Append(out []byte) []byte {
 	if a.Coefficient < 0 {
-		return "-" + digits
+		out = append(out, '-')
 	}
-	return digits
+	var b [32]byte
+	digits := strconv.AppendUint(b[:0], magnitude(a.Coefficient), 10)
+	e := int(a.Exponent)
+	if e == 0 {
+		return append(out, digits...)
+	}
+	if len(digits) <= e {
+		out = append(out, '0', '.')
+		for range e - len(digits) {
+			out = append(out, '0')
+		}
+		return append(out, digits...)
+	}
+	out = append(append(out, digits[:len(digits)-e]...), '.')
+	return append(out, digits[len(digits)-e:]...)
 }
 
 // literal reads back the decimal that a float64 literal was written as; false beyond 15 digits or 18 decimals.

@@ -15,14 +15,23 @@ type Frame struct {
 	values []Value
 	read   []bool
 
+	ruleset *Ruleset
+	models  []modelState
+	row     []float64 // of the model being asked
+
 	activation activation // for conditions that cel-go evaluates
-	errors     []string   // ids of rules that could not be evaluated, of the event in hand
-	hits       []*Rule
+	outcome    Outcome    // of the event in hand; its slices are kept from event to event
+	truths     []Truth    // of the rules asked, in the order of Ruleset.byKind
+	snooze     []byte     // scratch
+	questions  []question // of the ruleset
+	answers    []answer   // by question
 }
 
 // NewFrame returns a frame for a ruleset's conditions.
 func (r *Ruleset) NewFrame() *Frame {
-	f := &Frame{values: make([]Value, len(r.Aggregates)), read: make([]bool, len(r.Aggregates))}
+	f := &Frame{values: make([]Value, len(r.Aggregates)), read: make([]bool, len(r.Aggregates)),
+		ruleset: r, models: make([]modelState, len(r.Models)), truths: make([]Truth, len(r.Rules)),
+		questions: r.scope.questions, answers: make([]answer, len(r.scope.questions))}
 	f.activation = activation{frame: f, scope: r.scope}
 	return f
 }
@@ -39,7 +48,9 @@ type Context struct {
 func (f *Frame) Reset(e *events.Event, c Context) {
 	f.event, f.tier, f.source, f.lists, f.brakes = e, c.Tier, c.Aggregates, c.Lists, c.Brakes
 	clear(f.read)
-	f.errors, f.hits = f.errors[:0], f.hits[:0]
+	clear(f.models)
+	clear(f.answers)
+	f.outcome.reset()
 }
 
 // Set gives an aggregate's value beforehand, for one that must be read before the event itself is counted.
@@ -57,48 +68,6 @@ func (f *Frame) Aggregate(index int) Value {
 // amount turns minor units into a decimal of major units.
 func (f *Frame) amount(minor int64) Decimal {
 	return Decimal{minor, uint8(f.event.Currency.Exponent())}
-}
-
-// Outcome is what a ruleset says of one event. Its slices are the frame's: good until the next Reset.
-type Outcome struct {
-	Score   int32
-	Verdict events.Verdict // Approve, Review or Decline; Observed for events that ask nothing
-	Hits    []*Rule
-	Errors  []string // ids of rules that did not fire because something they read is unknown or too large
-}
-
-// Asks says whether events of a kind want a verdict.
-func Asks(kind events.Kind) bool {
-	return kind == events.PaymentInitiated || kind == events.LoanApplied
-}
-
-// Evaluate asks every rule of the event's kind.
-func (r *Ruleset) Evaluate(f *Frame) Outcome {
-	var o Outcome
-	worst := events.Approve
-	for _, rule := range r.byKind[f.event.Kind] {
-		switch rule.When.Eval(f) {
-		case True:
-			f.hits = append(f.hits, rule)
-			o.Score += rule.Score
-			worst = max(worst, rule.Verdict)
-		case Unknown:
-			f.errors = append(f.errors, rule.ID)
-		}
-	}
-	o.Hits, o.Errors = f.hits, f.errors
-	o.Verdict = events.Observed
-	if Asks(f.event.Kind) {
-		t := r.Outcomes[f.event.Kind.Family()]
-		switch {
-		case t.Decline > 0 && o.Score >= t.Decline:
-			worst = events.Decline
-		case t.Review > 0 && o.Score >= t.Review:
-			worst = max(worst, events.Review)
-		}
-		o.Verdict = worst
-	}
-	return o
 }
 
 // Evidence calls yield for each aggregate that a rule has read of the event in hand.

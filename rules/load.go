@@ -27,7 +27,9 @@ const maxSay = 500
 
 // Load parses, checks and compiles a ruleset. Its error is a Mistakes: all that is wrong, with file, line, column and what
 // to write instead. No bytes make it panic. The file's name is for messages only.
-func Load(file string, data []byte) (*Ruleset, error) {
+func Load(file string, data []byte) (*Ruleset, error) { return load(file, data, func(*loader) {}) }
+
+func load(file string, data []byte, check func(*loader)) (*Ruleset, error) {
 	d := &document{file: file}
 	body := d.parse(data)
 	if body == nil {
@@ -35,9 +37,13 @@ func Load(file string, data []byte) (*Ruleset, error) {
 	}
 	l := loader{document: d, ruleset: &Ruleset{Source: slices.Clone(data)}}
 	l.load(body)
+	if len(d.mistakes) == 0 {
+		check(&l)
+	}
 	if len(d.mistakes) > 0 {
 		return nil, d.failed("")
 	}
+	l.ruleset.Lists = l.ruleset.scope.lists()
 	l.ruleset.index()
 	return l.ruleset, nil
 }
@@ -57,12 +63,13 @@ type loader struct {
 	*document
 	ruleset *Ruleset
 	filter  *scope // what where: can name
+	at      places
 }
 
 func (l *loader) load(body ast.Node) {
-	var aggregates, rules, outcomes ast.Node
+	var aggregates, models, rules, outcomes, reasons, conversion ast.Node
 	named, numbered := false, false
-	for _, e := range l.mapping(body, "a ruleset", []string{"ruleset", "version", "aggregates", "rules", "outcomes"}) {
+	for _, e := range l.mapping(body, "a ruleset", rulesetKeys) {
 		switch e.key {
 		case "ruleset":
 			named = true
@@ -75,10 +82,17 @@ func (l *loader) load(body ast.Node) {
 			l.ruleset.Version = int(l.integer(e.value, "version", 1, 1_000_000_000))
 		case "aggregates":
 			aggregates = e.value
+		case "models":
+			models = e.value
 		case "rules":
 			rules = e.value
 		case "outcomes":
 			outcomes = e.value
+		case "conversion":
+			conversion = e.value
+			l.at.conversion = e.at
+		case "reasons":
+			reasons = e.value
 		}
 	}
 	if !named {
@@ -88,7 +102,9 @@ func (l *loader) load(body ast.Node) {
 		l.fail(body, "the ruleset has no version; write version: 1")
 	}
 	l.outcomes(outcomes)
-	if l.aggregates(aggregates) {
+	l.reasons(reasons)
+	l.conversion(conversion)
+	if l.aggregates(aggregates) && l.models(models) {
 		l.rules(rules)
 	}
 }
@@ -101,30 +117,31 @@ func (l *loader) outcomes(n ast.Node) {
 	entries := l.mapping(n, "outcomes", []string{"review", "decline", "payment", "loan"})
 	byFamily := slices.ContainsFunc(entries, func(e entry) bool { return e.key == "payment" || e.key == "loan" })
 	if !byFamily {
-		both := l.thresholds(n)
+		both := l.thresholds(n, events.Payment)
 		l.ruleset.Outcomes[events.Payment], l.ruleset.Outcomes[events.Loan] = both, both
+		l.at.outcomes[events.Loan] = l.at.outcomes[events.Payment]
 		return
 	}
 	for _, e := range entries {
 		switch e.key {
 		case "payment":
-			l.ruleset.Outcomes[events.Payment] = l.thresholds(e.value)
+			l.ruleset.Outcomes[events.Payment] = l.thresholds(e.value, events.Payment)
 		case "loan":
-			l.ruleset.Outcomes[events.Loan] = l.thresholds(e.value)
+			l.ruleset.Outcomes[events.Loan] = l.thresholds(e.value, events.Loan)
 		default:
 			l.fail(e.at, "%s stands beside payment or loan; write it inside of them", e.key)
 		}
 	}
 }
 
-func (l *loader) thresholds(n ast.Node) Thresholds {
+func (l *loader) thresholds(n ast.Node, f events.Family) Thresholds {
 	var t Thresholds
 	for _, e := range l.mapping(n, "outcomes", []string{"review", "decline"}) {
 		score := int32(l.integer(e.value, e.key, 1, MaxScore))
 		if e.key == "review" {
-			t.Review = score
+			t.Review, l.at.outcomes[f].review = score, e.at
 		} else {
-			t.Decline = score
+			t.Decline, l.at.outcomes[f].decline = score, e.at
 		}
 	}
 	if t.Review > 0 && t.Decline > 0 && t.Review >= t.Decline {
@@ -157,7 +174,7 @@ func (l *loader) kindSet(n ast.Node, what string) Kinds {
 // aggregates reads the aggregates; false when the rules cannot be checked without them.
 func (l *loader) aggregates(n ast.Node) bool {
 	var err error
-	if l.filter, err = newScope(nil); err != nil {
+	if l.filter, err = newScope(nil, l.ruleset.Conversion); err != nil {
 		l.fail(n, "%v", err)
 		return false
 	}
@@ -168,8 +185,10 @@ func (l *loader) aggregates(n ast.Node) bool {
 	}
 	var vars []variable
 	definitions := map[uint32]string{}
+	l.at.aggregates = map[string]ast.Node{}
 	for _, e := range entries {
 		a, definition := l.aggregate(e)
+		l.at.aggregates[a.Name] = e.at
 		if !aggregateName.MatchString(a.Name) || reserved(a.Name) {
 			l.fail(e.at, "%q cannot name an aggregate; use small letters, digits and _, and no word of CEL", a.Name)
 			continue
@@ -181,7 +200,7 @@ func (l *loader) aggregates(n ast.Node) bool {
 		l.ruleset.Aggregates = append(l.ruleset.Aggregates, a)
 		vars = append(vars, aggregateVariable(&a, len(l.ruleset.Aggregates)-1))
 	}
-	if l.ruleset.scope, err = newScope(vars); err != nil {
+	if l.ruleset.scope, err = newScope(vars, l.ruleset.Conversion); err != nil {
 		l.fail(n, "%v", err)
 		return false
 	}
@@ -203,8 +222,8 @@ func reserved(name string) bool {
 func (l *loader) aggregate(e entry) (Aggregate, string) {
 	a := Aggregate{Name: e.key}
 	a.Line, _ = position(e.at)
-	var fn, of, by, as, where, window ast.Node
-	for _, f := range l.mapping(e.value, "an aggregate", append([]string{"of", "where", "by", "for", "window"}, funcNames...)) {
+	var fn, of, by, as, where, window, delay, hops ast.Node
+	for _, f := range l.mapping(e.value, "an aggregate", append(aggregateKeys, funcNames...)) {
 		switch f.key {
 		case "of":
 			of = f.value
@@ -216,6 +235,10 @@ func (l *loader) aggregate(e entry) (Aggregate, string) {
 			as = f.value
 		case "window":
 			window = f.value
+		case "delay":
+			delay = f.value
+		case "hops":
+			hops = f.value
 		default:
 			if fn != nil {
 				l.fail(f.at, "%s is one of %s", a.Name, strings.Join(funcNames, ", "))
@@ -224,24 +247,20 @@ func (l *loader) aggregate(e entry) (Aggregate, string) {
 			a.Func = Func(slices.Index(funcNames, f.key))
 		}
 	}
-	if fn == nil || by == nil || window == nil {
+	if fn == nil || by == nil && a.Func != Cycle || window == nil {
 		l.fail(e.at, "%s needs what it computes (%s), by: and window:", a.Name, strings.Join(funcNames, ", "))
 		return a, ""
 	}
-	a.By = l.key(by, "by")
-	a.For = a.By
-	if as != nil {
-		if a.For = l.key(as, "for"); (a.For.Second == NoField) != (a.By.Second == NoField) {
-			l.fail(as, "for: has as many fields as by:")
-		}
-	}
-	a.Window = l.window(window)
+	l.keys(&a, by, as)
+	a.Window = l.window(window, "window")
+	l.delay(&a, delay)
+	l.hops(&a, hops, e.at)
 	l.function(&a, fn, of)
 	if where != nil {
 		a.Where = l.where(where, a.Of)
 	}
 	l.checkKey(&a, e.at)
-	definition := a.definition()
+	definition := a.definition(l.ruleset.Conversion)
 	h := fnv.New32a()
 	h.Write([]byte(definition))
 	a.ID = h.Sum32()
@@ -249,13 +268,23 @@ func (l *loader) aggregate(e entry) (Aggregate, string) {
 }
 
 // definition writes all that an aggregate's state depends on.
-func (a *Aggregate) definition() string {
+func (a *Aggregate) definition(conversion *Conversion) string {
 	where := ""
 	if a.Where != nil {
 		where = a.Where.canonical
 	}
-	return strings.Join([]string{a.Func.String(), strconv.Itoa(int(a.Amount)), a.Field.String(), kindsText(a.Of), where, a.By.String(),
+	text := strings.Join([]string{a.Func.String(), strconv.Itoa(int(a.Amount)), a.Field.String(), kindsText(a.Of), where, a.By.String(),
 		a.Window.String()}, "|")
+	if a.Where != nil && a.Where.names[rateName] {
+		text += "|" + conversion.text()
+	}
+	if a.Delay != 0 {
+		text += "|delay " + a.Delay.String()
+	}
+	if a.Hops != 0 {
+		text += "|hops " + strconv.Itoa(a.Hops)
+	}
+	return text
 }
 
 // kindsText writes kinds by name: their numbers may change.
@@ -272,7 +301,7 @@ func kindsText(set Kinds) string {
 // function reads what is computed, of which events.
 func (l *loader) function(a *Aggregate, fn, of ast.Node) {
 	switch a.Func {
-	case Count, Since, Age:
+	case Count, Since, Age, Cycle:
 		if of != nil {
 			l.fail(of, "%s: names the events itself; leave of: out", a.Func)
 		}
@@ -332,18 +361,19 @@ func (l *loader) key(n ast.Node, what string) Key {
 	return k
 }
 
-func (l *loader) window(n ast.Node) time.Duration {
-	text := l.text(n, "window")
+// window reads a length of time: 10m, 24h, 30d.
+func (l *loader) window(n ast.Node, what string) time.Duration {
+	text := l.text(n, what)
 	m := windowText.FindStringSubmatch(text)
 	if m == nil {
-		l.fail(n, "window: %q is no length of time; write 10m, 24h or 30d", text)
+		l.fail(n, "%s: %q is no length of time; write 10m, 24h or 30d", what, text)
 		return MinWindow
 	}
 	units := map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}
 	count, _ := strconv.Atoi(m[1])
 	w := time.Duration(count) * units[m[2]]
 	if w > MaxWindow {
-		l.fail(n, "window: %s is longer than 30d, which is as far as aggregates look back", text)
+		l.fail(n, "%s: %s is longer than 30d, which is as far as aggregates look back", what, text)
 		return MaxWindow
 	}
 	return w
@@ -354,6 +384,9 @@ func (l *loader) where(n ast.Node, of Kinds) *Condition {
 	c := l.expression(l.filter, n, "where")
 	if c == nil {
 		return nil
+	}
+	if len(c.asks) > 0 {
+		l.fail(n, "where: lists change with time, what was counted does not; ask them in when:")
 	}
 	for _, name := range sortedNames(c) {
 		if strings.TrimPrefix(name, knownPrefix) == "customer.tier" {
@@ -402,6 +435,9 @@ func (l *loader) checkKey(a *Aggregate, n ast.Node) {
 	if a.Amount != NoAmount {
 		able &= paymentKinds | loanKinds
 	}
+	if a.Func == Cycle {
+		able &= paymentKinds
+	}
 	if a.Of != 0 && a.Of&able == 0 {
 		l.fail(n, "%s never counts anything: none of its events has all it needs", a.Name)
 	}
@@ -415,7 +451,7 @@ func (l *loader) checkKey(a *Aggregate, n ast.Node) {
 func aggregateVariable(a *Aggregate, index int) variable {
 	v := variable{name: a.Name, typ: intType, in: a.For.kinds(), reads: index + 1, says: "aggregate"}
 	switch a.Func {
-	case Count, Distinct:
+	case Count, Distinct, Cycle:
 		v.number = func(f *Frame) (int64, bool) {
 			n := f.Aggregate(index)
 			return n.Decimal.Coefficient, n.Known
@@ -457,6 +493,7 @@ func (l *loader) rules(n ast.Node) {
 			l.fail(item, "the rule %s is there twice, first on line %d", rule.ID, first)
 		}
 		lines[rule.ID] = rule.Line
+		rule.Index = len(l.ruleset.Rules)
 		l.ruleset.Rules = append(l.ruleset.Rules, rule)
 	}
 }
@@ -464,23 +501,30 @@ func (l *loader) rules(n ast.Node) {
 func (l *loader) rule(n ast.Node) Rule {
 	r := Rule{On: 1 << events.PaymentInitiated}
 	r.Line, _ = position(n)
-	var when ast.Node
+	var when, brake ast.Node
+	at := &rulePlaces{rule: n, on: n}
+	defer func() { l.at.rules = append(l.at.rules, *at) }()
 	then := false
-	for _, e := range l.mapping(n, "a rule", []string{"id", "on", "when", "then"}) {
+	for _, e := range l.mapping(n, "a rule", ruleKeys) {
 		switch e.key {
 		case "id":
 			if r.ID = l.text(e.value, "id"); !ruleName.MatchString(r.ID) {
 				l.fail(e.value, "id: %q is no name; use letters, digits and dashes", r.ID)
 			}
 		case "on":
-			r.On = l.kindSet(e.value, "on")
+			r.On, at.on = l.kindSet(e.value, "on"), e.at
 		case "when":
-			when = e.value
+			when, at.when = e.value, e.value
 		case "then":
 			then = true
-			l.then(&r, e.value)
+			l.then(&r, e.value, at)
+		case "missing":
+			r.Missing = Missing(1 + l.word(e.value, "missing", missingNames[1:]))
+		case "brake":
+			brake, at.brake = e.value, e.value
 		}
 	}
+	l.brake(&r, brake)
 	if r.ID == "" || when == nil || !then {
 		l.fail(n, "a rule has id:, when: and then:")
 	}
@@ -497,12 +541,18 @@ func (l *loader) rule(n ast.Node) Rule {
 	return r
 }
 
-func (l *loader) then(r *Rule, n ast.Node) {
-	for _, e := range l.mapping(n, "then", []string{"score", "reason", "say", "verdict"}) {
+func (l *loader) then(r *Rule, n ast.Node, at *rulePlaces) {
+	var block ast.Node
+	for _, e := range l.mapping(n, "then", thenKeys) {
 		switch e.key {
+		case "block":
+			block = e.value
+			l.word(block, "block", []string{"final"})
+			r.Final = true
 		case "score":
 			r.Score = int32(l.integer(e.value, "score", -MaxScore, MaxScore))
 		case "reason":
+			at.reason = e.value
 			if r.Reason = l.text(e.value, "reason"); len(r.Reason) > events.MaxWordBytes {
 				l.fail(e.value, "reason: %d bytes; at most %d", len(r.Reason), events.MaxWordBytes)
 			}
@@ -511,14 +561,8 @@ func (l *loader) then(r *Rule, n ast.Node) {
 				l.fail(e.value, "say: %d bytes; at most %d", len(r.Say), maxSay)
 			}
 		case "verdict":
-			switch word := l.text(e.value, "verdict"); word {
-			case events.Review.String():
-				r.Verdict = events.Review
-			case events.Decline.String():
-				r.Verdict = events.Decline
-			default:
-				l.fail(e.value, "verdict: %q is neither review nor decline", word)
-			}
+			at.verdict = e.at
+			r.Verdict = events.Approve + events.Verdict(l.word(e.value, "verdict", verdictNames))
 		}
 	}
 	if r.Reason == "" || r.Say == "" {
@@ -526,6 +570,9 @@ func (l *loader) then(r *Rule, n ast.Node) {
 	}
 	if r.Score == 0 && r.Verdict == events.NoVerdict {
 		l.fail(n, "then: needs score: or verdict:, or the rule changes nothing")
+	}
+	if r.Final && r.Verdict < events.Review {
+		l.fail(block, "block: final makes a verdict final; write verdict: review or verdict: decline beside it")
 	}
 }
 
@@ -535,6 +582,9 @@ func (r *Ruleset) index() {
 		seen := map[int]bool{}
 		for i := range r.Rules {
 			rule := &r.Rules[i]
+			if rule.Missing == MissingReview && rule.weak == nil {
+				rule.weak = rule.weaken()
+			}
 			if !rule.On.Has(kind) {
 				continue
 			}

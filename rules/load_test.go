@@ -59,7 +59,7 @@ func TestLoadRefusesWithPlaceAndRemedy(t *testing.T) {
 		{"no then", file("rules:\n  - id: a\n    when: 'true'\n"), "a rule has id:, when: and then:"},
 		{"no effect", file("rules:\n  - id: a\n    when: 'true'\n    then: {reason: R, say: s}\n"), "needs score: or verdict:"},
 		{"no reason", file("rules:\n  - id: a\n    when: 'true'\n    then: {score: 1, say: s}\n"), "needs reason:"},
-		{"bad verdict", file("rules:\n  - id: a\n    when: 'true'\n    then: {verdict: refuse, reason: R, say: s}\n"), `"refuse" is neither review nor decline`},
+		{"bad verdict", file("rules:\n  - id: a\n    when: 'true'\n    then: {verdict: refuse, reason: R, say: s}\n"), `verdict: "refuse" is not understood; it is one of approve, decline, review`},
 		{"bad kind", file("rules:\n  - id: a\n    on: payments\n    when: 'true'\n    then: {score: 1, reason: R, say: s}\n"), `"payments" is no kind of event; did you mean payment?`},
 		{"rule twice", file("rules:\n  - {id: a, when: 'true', then: {score: 1, reason: R, say: s}}\n  - {id: a, when: 'true', then: {score: 1, reason: R, say: s}}\n"), "rules.yaml:5:5: the rule a is there twice, first on line 4"},
 		{"window", withAggregate("{count: payment, by: card, window: 10s}"), `"10s" is no length of time; write 10m, 24h or 30d`},

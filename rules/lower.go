@@ -2,6 +2,7 @@ package rules
 
 import (
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -79,6 +80,10 @@ func (l *lowering) truthCall(call ast.CallExpr) truth {
 		return l.in(args[0], args[1])
 	case "startsWith", "endsWith", "contains":
 		return l.part(name, call.Target(), args)
+	case "matches":
+		return l.matches(call)
+	case listedName:
+		return l.listed(call)
 	default:
 		if holds, ok := orders[name]; ok {
 			return l.order(holds, args[0], args[1])
@@ -253,6 +258,25 @@ func (l *lowering) part(name string, target ast.Expr, args []ast.Expr) truth {
 	return func(f *Frame) Truth { return truthOf(holds(x(f), y(f))) }
 }
 
+// matches lowers x.matches("pattern") for a pattern written out.
+func (l *lowering) matches(call ast.CallExpr) truth {
+	args := call.Args()
+	target := call.Target()
+	if !call.IsMemberFunction() {
+		target, args = args[0], args[1:]
+	}
+	x := l.text(target)
+	if x == nil || args[0].Kind() != ast.LiteralKind {
+		return nil
+	}
+	text, _ := args[0].AsLiteral().(types.String)
+	pattern, err := regexp.Compile(string(text))
+	if err != nil {
+		return nil
+	}
+	return func(f *Frame) Truth { return truthOf(pattern.MatchString(x(f))) }
+}
+
 // text lowers an expression of type string.
 func (l *lowering) text(e ast.Expr) wordFunc {
 	switch e.Kind() {
@@ -408,11 +432,14 @@ func widen(x whole) precise {
 
 var preciseOperations = map[string]func(a, b Decimal) (Decimal, bool){
 	operators.Add: Decimal.Add, operators.Subtract: Decimal.Subtract, operators.Multiply: Decimal.Multiply,
-	operators.Divide: Decimal.Divide, "ratio": Decimal.Divide,
+	operators.Divide: Decimal.Divide, "ratio": Decimal.Divide, convertedName: Decimal.Multiply,
 }
 
 func (l *lowering) preciseCall(call ast.CallExpr) precise {
 	args := call.Args()
+	if call.FunctionName() == similarityName {
+		return l.similarity(call)
+	}
 	if call.FunctionName() == operators.Negate {
 		x := l.precise(args[0])
 		if x == nil {

@@ -16,12 +16,25 @@ import (
 const language = `
 ruleset: language
 version: 1
+conversion: {to: CNY, as_of: 2026-11-01, rates: {JPY: 0.0465}}
 aggregates:
   tries: {count: payment, by: card, window: 10m}
   spent: {sum: payment.amount, of: payment, by: customer, window: 1h}
   usual: {avg: payment.amount, of: payment, by: customer, window: 1h}
   changed: {since: behavior.password_changed, by: customer, window: 1h}
+  spread: {stddev: payment.amount, of: payment, by: customer, window: 1h}
+  hops: {cycle: payment, window: 1h, hops: 4}
 `
+
+// watched is a set of lists: everything of one letter is listed, and names are alike by their length.
+type watched struct{}
+
+func (watched) Listed(list, value string, _ time.Time) bool {
+	return list == "watch" && len(value) == 1
+}
+func (watched) Similarity(list, name string, _ time.Time) Decimal {
+	return Decimal{int64(min(len(list)*len(name), 100)), 2}
+}
 
 // given is a source of aggregates with fixed values.
 type given []Value
@@ -44,7 +57,7 @@ func (x expressions) pick(label string, of ...string) string {
 }
 
 func (x expressions) truth(depth int) string {
-	shapes := []string{"order", "words", "known", "flag", "literal", "span", "in", "part"}
+	shapes := []string{"order", "words", "known", "flag", "literal", "span", "in", "part", "listed", "converted", "matches"}
 	if depth > 0 {
 		shapes = append(shapes, "and", "or", "not", "choose", "same", "and", "or")
 	}
@@ -71,6 +84,13 @@ func (x expressions) truth(depth int) string {
 		return "changed " + x.pick("op", "<", "<=", ">", ">=", "==", "!=") + ` duration("` + x.pick("span", "0s", "10m", "1h30m", "1500ms") + `")`
 	case "in":
 		return x.pick("in", `payment.method in ["card", "wallet"]`, "event.hour in [0, 1, 12]", "tries in [3]", "device.id in []")
+	case "listed":
+		return `listed("` + x.pick("list", "watch", "other") + `", ` + x.pick("field", "device.id", "payment.card", "customer.name") + ")"
+	case "converted":
+		op := " " + x.pick("op", "<", "<=", ">", ">=", "==", "!=") + " "
+		return "converted(" + x.money(depth-1) + ")" + op + x.pick("right", "5", "0.0465", "99999999", "converted("+x.money(depth-1)+")", "2.5 * converted(spread)")
+	case "matches":
+		return x.pick("word", "device.id", "payment.card") + `.matches("` + x.pick("pattern", "^d", "[0-9]$", "") + `")`
 	case "part":
 		return x.word() + "." + x.pick("part", "startsWith", "endsWith", "contains") + "(" + x.word() + ")"
 	}
@@ -99,7 +119,7 @@ func (x expressions) whole(depth int) string {
 		}
 		return "(" + x.whole(depth-1) + x.pick("op", " + ", " - ", " * ") + x.whole(depth-1) + ")"
 	}
-	return x.pick("whole", "tries", "event.hour", "event.weekday", "3", "0", "-7", "9223372036854775807", "4611686018427387905")
+	return x.pick("whole", "tries", "hops", "event.hour", "event.weekday", "3", "0", "-7", "9223372036854775807", "4611686018427387905")
 }
 
 func (x expressions) money(depth int) string {
@@ -116,11 +136,13 @@ func (x expressions) money(depth int) string {
 		}
 		return "-(" + x.money(depth-1) + ")"
 	}
-	return x.pick("money", "payment.amount", "spent", "usual")
+	return x.pick("money", "payment.amount", "spent", "usual", "spread")
 }
 
 func (x expressions) decimal(depth int) string {
-	switch x.pick("decimal", "ratio", "share", "sum") {
+	switch x.pick("decimal", "ratio", "share", "sum", "alike") {
+	case "alike":
+		return `similarity("` + x.pick("list", "names", "n") + `", ` + x.pick("name", "customer.name", "payment.counterparty_name") + ")"
 	case "ratio":
 		return "ratio(" + x.whole(depth-1) + ", " + x.whole(depth-1) + ")"
 	case "share":
@@ -141,7 +163,8 @@ func drawFrame(t *rapid.T, rs *Ruleset) *Frame {
 		Kind: events.PaymentInitiated, Time: time.Unix(rapid.Int64Range(0, 2e9).Draw(t, "time"), 0).UTC(), CustomerID: "c1",
 		DeviceID: maybe("d1"), CardToken: maybe("d"), IP: maybe("10.0.0.1"), Country: maybe("CN"), Channel: maybe("app"), MerchantID: maybe("m1"),
 		Amount: amount.Draw(t, "amount"), Currency: events.MustCurrency(rapid.SampledFrom([]string{"CNY", "JPY", "KWD"}).Draw(t, "currency")),
-		Method: eventsv1.PaymentMethod(rapid.IntRange(0, 4).Draw(t, "method")),
+		Method:       eventsv1.PaymentMethod(rapid.IntRange(0, 4).Draw(t, "method")),
+		CustomerName: maybe("Zhang Wei"), CounterpartyName: maybe("Li"),
 	}
 	exponent := uint8(e.Currency.Exponent())
 	known := func(d Decimal) Value { return Value{d, rapid.Bool().Draw(t, "known")} }
@@ -150,9 +173,15 @@ func drawFrame(t *rapid.T, rs *Ruleset) *Frame {
 		known(Decimal{amount.Draw(t, "spent"), exponent}),
 		known(Decimal{amount.Draw(t, "usual") * 1000, 9}),
 		known(Decimal{rapid.SampledFrom([]int64{0, 600_000, 1500, 7_200_000}).Draw(t, "changed"), 3}),
+		known(Decimal{amount.Draw(t, "spread"), exponent}),
+		known(Int(rapid.Int64Range(2, 4).Draw(t, "hops"))),
 	}
 	f := rs.NewFrame()
-	f.Reset(e, Context{Tier: maybe("gold"), Aggregates: source})
+	c := Context{Tier: maybe("gold"), Aggregates: source}
+	if rapid.Bool().Draw(t, "lists") {
+		c.Lists = watched{}
+	}
+	f.Reset(e, c)
 	return f
 }
 
@@ -198,8 +227,8 @@ func TestConditions(t *testing.T) {
 	t.Parallel()
 	rs := languageScope(t)
 	e := &events.Event{Kind: events.PaymentInitiated, Time: time.Date(2026, 3, 1, 23, 30, 0, 0, time.UTC), CustomerID: "c1", DeviceID: "d1",
-		Amount: 500_000, Currency: events.MustCurrency("CNY"), Method: eventsv1.PaymentMethod_PAYMENT_METHOD_CARD}
-	source := given{{Int(5), true}, {Decimal{123_456, 2}, true}, {}, {Decimal{90_000, 3}, true}}
+		CustomerName: "Z", Amount: 500_000, Currency: events.MustCurrency("CNY"), Method: eventsv1.PaymentMethod_PAYMENT_METHOD_CARD}
+	source := given{{Int(5), true}, {Decimal{123_456, 2}, true}, {}, {Decimal{90_000, 3}, true}, {}, {Int(3), true}}
 	for _, c := range []struct {
 		when string
 		want Truth
@@ -224,21 +253,28 @@ func TestConditions(t *testing.T) {
 		{"event.hour == 23 && event.weekday == 7", True},
 		{`payment.method == "card" && event.currency == "CNY"`, True},
 		{`device.known && !ip.known && device.id == "d1" && customer.tier == ""`, True},
-		{`device.id.matches("^d[0-9]$")`, True}, // by cel-go
+		{`device.id.matches("^d[0-9]$")`, True},
+		{`size(device.id) == 2`, True}, // by cel-go
+		{`size(device.id) == 2 && listed("watch", device.id)`, False},
+		{`size(device.id) == 2 && listed("watch", customer.name)`, True},
+		{`listed("watch", customer.name) && !listed("watch", payment.card) && !listed("other", customer.name)`, True},
+		{`similarity("names", customer.name) == 0.05 && similarity("names", payment.card) == 0`, True},
+		{"converted(payment.amount) == 5000 && hops == 3", True},
+		{"2 * converted(payment.amount) > converted(spent)", True},
 		{`event.time > timestamp("2026-01-01T00:00:00Z")`, True},
 		{"tries * 9223372036854775807 > 0", Unknown},
 		{"tries + 9223372036854775807 > 0", Unknown},
 		{"-9223372036854775807 - tries < 0", Unknown},
 		{"5 - tries == 0 && tries + tries == 10", True},
 	} {
+		cond, mistakes := rs.scope.compile(c.when)
+		if mistakes != nil {
+			t.Fatal(c.when, mistakes)
+		}
 		t.Run(c.when, func(t *testing.T) {
 			t.Parallel()
-			cond, mistakes := rs.scope.compile(c.when)
-			if mistakes != nil {
-				t.Fatal(mistakes)
-			}
 			f := rs.NewFrame()
-			f.Reset(e, Context{Aggregates: source})
+			f.Reset(e, Context{Aggregates: source, Lists: watched{}})
 			if got := cond.Eval(f); got != c.want {
 				t.Fatalf("got %d, want %d", got, c.want)
 			}
@@ -350,7 +386,7 @@ func BenchmarkCondition(b *testing.B) {
 	}
 	f := rs.NewFrame()
 	f.Reset(&events.Event{Kind: events.PaymentInitiated, Amount: 1250, Currency: events.MustCurrency("CNY"), Method: eventsv1.PaymentMethod_PAYMENT_METHOD_CARD},
-		Context{Aggregates: given{{Int(5), true}, {}, {}, {}}})
+		Context{Aggregates: given{{Int(5), true}, {}, {}, {}, {}, {}}})
 	for name, eval := range map[string]truth{"closures": c.eval, "cel-go": reference} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

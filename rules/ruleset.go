@@ -21,7 +21,9 @@ const (
 	MaxConditionBytes = 4096
 	// MaxScore bounds one rule's score, so that a sum of 1,000 stays an int32.
 	MaxScore = 10_000
-	// MinWindow and MaxWindow bound an aggregate's window, which is whole minutes.
+	// MinHops and MaxHops bound the cycles of money that an aggregate looks for; each hop more multiplies the accounts visited.
+	MinHops, MaxHops = 2, 6
+	// MinWindow and MaxWindow bound an aggregate's window, which is whole minutes. MaxWindow bounds window and delay together.
 	MinWindow = time.Minute
 	MaxWindow = 30 * 24 * time.Hour
 )
@@ -32,9 +34,12 @@ type Ruleset struct {
 	Version    int
 	Source     []byte // the YAML it was loaded from
 	Aggregates []Aggregate
+	Models     []Model
 	Rules      []Rule
 	Outcomes   [families]Thresholds // by events.Family
-	Reasons    map[string]Reason    // by reason code
+	Reasons    map[string]Reason    // by reason code; a code may have none
+	Conversion *Conversion          // nil: none declared
+	Lists      []string             // the lists that conditions name, sorted
 
 	scope  *scope
 	byKind [kinds][]*Rule // the rules asked of each kind of event
@@ -55,8 +60,10 @@ func (r *Ruleset) Reads(kind events.Kind) []int { return r.reads[kind] }
 // Rule is one condition and what follows when it holds.
 type Rule struct {
 	ID      string
+	Index   int // in Ruleset.Rules
 	On      Kinds
 	When    *Condition
+	Missing Missing
 	Score   int32
 	Reason  string         // reason code
 	Say     string         // for a person
@@ -66,6 +73,40 @@ type Rule struct {
 	Line    int            // in the source
 
 	Reads []int // the aggregates the condition names, by index
+
+	weak *Rule // as it fires when something is unknown and Missing is MissingReview: a review without a score
+}
+
+// Missing is what a rule does when its condition comes to Unknown.
+type Missing uint8
+
+// What a rule does then. Undeclared: it does not fire, and its id is in Outcome.Errors.
+const (
+	MissingUndeclared Missing = iota
+	MissingSkip               // it does not fire
+	MissingFire               // it fires
+	MissingReview             // it fires with the verdict Review and the score 0
+)
+
+var missingNames = []string{"", "skip", "fire", "review"}
+
+// String returns the word for it in a ruleset, "" when undeclared.
+func (m Missing) String() string { return missingNames[m] }
+
+// Conversion is how amounts become one currency's: declared in the ruleset, so that a decision can be repeated exactly.
+type Conversion struct {
+	To   events.Currency
+	AsOf time.Time // the day the rates are of, UTC midnight
+
+	rates [256]Decimal // by currency: major units of To for one major unit; zero: no rate
+}
+
+// Rate is what one major unit of a currency is in To; false where none is declared.
+func (c *Conversion) Rate(of events.Currency) (Decimal, bool) {
+	if c == nil || of == 0 {
+		return Decimal{}, false
+	}
+	return c.rates[of], c.rates[of].Coefficient != 0
 }
 
 // Brake caps the share of decisions that a rule may turn into declines. Beyond it the rule can only ask for review.
@@ -103,9 +144,11 @@ const (
 	Distinct             // values of a field
 	Since                // time since the newest event, the present one left out; unknown if there is none
 	Age                  // time since the first event, the present one included; a partition forgets it after a window without any
+	Stddev               // of an amount: the population's standard deviation
+	Cycle                // hops of the shortest cycle of money that the event closes; unknown if it closes none
 )
 
-var funcNames = []string{"count", "sum", "avg", "min", "max", "distinct", "since", "age"}
+var funcNames = []string{"count", "sum", "avg", "min", "max", "distinct", "since", "age", "stddev", "cycle"}
 
 // String returns the word for it in a ruleset.
 func (f Func) String() string { return funcNames[f] }
@@ -214,13 +257,15 @@ func (k Key) String() string {
 type Aggregate struct {
 	Name   string
 	Func   Func
-	Amount Amount // for Sum, Avg, Min, Max
+	Amount Amount // for Sum, Avg, Min, Max, Stddev
 	Field  Field  // for Distinct
 	Of     Kinds
 	Where  *Condition // nil: every event of these kinds
 	By     Key        // whose aggregate an event adds to
 	For    Key        // whose aggregate an event reads: By, unless said otherwise
 	Window time.Duration
+	Delay  time.Duration // the window ends this long before the event; 0: with the event
+	Hops   int           // for Cycle: the longest cycle looked for, MinHops to MaxHops; otherwise 0
 	Line   int
 
 	// ID stands for the definition, the name and For left out: aggregates with the same ID hold the same state.
@@ -229,7 +274,7 @@ type Aggregate struct {
 
 // Value is an aggregate as read for one event.
 type Value struct {
-	Decimal Decimal // Count, Distinct: whole; amounts: major units; Since and Age: seconds
+	Decimal Decimal // Count, Distinct, Cycle: whole; amounts: major units; Since and Age: seconds
 	Known   bool    // false: no key on the event, or nothing to say
 }
 

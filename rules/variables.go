@@ -33,7 +33,59 @@ type variable struct {
 	text    func(*Frame) string
 	flag    func(*Frame) bool
 	says    string // for a person
+	through []int  // the aggregates that a model it stands for reads, by index
 	reads   int    // 1 + the index of the aggregate it is, 0: of the event itself
+
+	// What package events holds of every event it decodes; conditions are checked with it before they run.
+	always   Kinds    // kinds of events on which it is known
+	with     stated   // it is known too where another variable is this word
+	presence string   // a flag: the text variable whose presence it tells
+	needs    []string // variables without which it is unknown
+	bounds   bounds   // what a number can be, its zero value: anything
+}
+
+// stated is a text variable being one word.
+type stated struct{ name, word string }
+
+// amountAlways are the kinds of events that always have an amount and a currency.
+var amountAlways = kindsOf(events.Payment) | 1<<events.LoanApplied | 1<<events.LoanAccepted | 1<<events.LoanRepaid
+
+// holds fills in what events always have.
+func holds(name string, fill func(v *variable)) {
+	for i := range variables {
+		if variables[i].name == name {
+			fill(&variables[i])
+			return
+		}
+	}
+	panic("rules: no variable " + name)
+}
+
+func init() {
+	for name, kinds := range map[string]Kinds{
+		"event.kind": everyKind, "event.source": everyKind, "event.time": everyKind, "event.hour": everyKind, "event.weekday": everyKind,
+		"customer.id": everyKind, "event.currency": amountAlways, "device.id": 1 << events.BehaviorDeviceBound,
+		"payment.amount": paymentKinds, "payment.id": paymentKinds, "payment.status": paymentKinds, "payment.purpose": paymentKinds,
+		"payment.method": 1 << events.PaymentInitiated, "loan.amount": amountAlways & loanKinds, "loan.id": loanKinds, "loan.status": loanKinds,
+		"loan.product": 1 << events.LoanApplied, "loan.term_months": 1 << events.LoanApplied, "loan.annual_rate": 1 << events.LoanApplied,
+		"loan.outstanding_debt": amountAlways & loanKinds, "loan.instalment": 1 << events.LoanApplied, "behavior.kyc_level": behaveKinds,
+		"behavior.payee": 1 << events.BehaviorPayeeAdded,
+	} {
+		holds(name, func(v *variable) { v.always = kinds })
+	}
+	for name, of := range map[string]string{"device.known": "device.id", "ip.known": "ip.address", "location.known": "location.country"} {
+		holds(name, func(v *variable) { v.presence = of })
+	}
+	for name, b := range map[string]bounds{
+		"event.hour": between(0, 23), "event.weekday": between(1, 7), "payment.amount": anAmount, "loan.amount": anAmount,
+		"loan.monthly_income": anAmount, "loan.outstanding_debt": {high: Int(events.MaxAmount)}, "loan.instalment": aboveZero,
+		"loan.term_months": between(1, events.MaxTermMonths), "loan.annual_rate": fromZero, "loan.age": between(1, 150),
+		"loan.employment_months": between(1, 1200), "loan.bureau_score": between(300, 850), "behavior.kyc_level": between(0, 3),
+	} {
+		holds(name, func(v *variable) { v.bounds = b })
+	}
+	holds("payment.merchant", func(v *variable) { v.with = stated{"payment.purpose", "purchase"} })
+	holds("payment.counterparty", func(v *variable) { v.with = stated{"payment.purpose", "transfer"} })
 }
 
 // known says whether the frame has the variable's value.
@@ -80,6 +132,7 @@ var variables = []variable{
 	count("event.weekday", everyKind, "day of the week in UTC, 1 Monday to 7 Sunday", weekday),
 	text("customer.id", everyKind, "who did it", func(e *events.Event) string { return e.CustomerID }),
 	{name: "customer.tier", typ: stringType, in: everyKind, says: "value tier, \"\" when unknown", text: func(f *Frame) string { return f.tier }},
+	text("customer.name", everyKind, "as the channel has it; for similarity()", func(e *events.Event) string { return e.CustomerName }),
 	text("device.id", everyKind, "the device used", func(e *events.Event) string { return e.DeviceID }),
 	flag("device.known", everyKind, "the event says which device", func(e *events.Event) bool { return e.DeviceID != "" }),
 	text("ip.address", everyKind, "IPv4 or IPv6 address of the device", func(e *events.Event) string { return e.IP }),
@@ -95,6 +148,7 @@ var variables = []variable{
 	text("payment.merchant", paymentKinds, "who sold", func(e *events.Event) string { return e.MerchantID }),
 	text("payment.merchant_category", paymentKinds, "ISO 18245 code", func(e *events.Event) string { return e.MerchantMCC }),
 	text("payment.counterparty", paymentKinds, "who receives a transfer", func(e *events.Event) string { return e.CounterpartyID }),
+	text("payment.counterparty_name", paymentKinds, "of who receives a transfer; for similarity()", func(e *events.Event) string { return e.CounterpartyName }),
 	text("payment.account", paymentKinds, "the account, \"\" is the wallet", func(e *events.Event) string { return e.AccountID }),
 	text("payment.card", paymentKinds, "card token", func(e *events.Event) string { return e.CardToken }),
 	text("payment.reason", paymentKinds, "why it failed, was refunded, …", func(e *events.Event) string { return e.Reason }),

@@ -2,7 +2,10 @@
 // topics), ledger (the Postgres tables) and warehouse (the ClickHouse tables). It connects to nothing.
 package schemas
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // The topics. All of them are keyed by customer id and have the same number of partitions, so that a customer's payments,
 // loans and behaviours meet in one place; exceptions are said at the topic.
@@ -19,13 +22,31 @@ const (
 	DeadLetters   = "deadletters"    // whatever cannot be read or applied; original bytes, reason and position
 
 	CustomerTiers = "customers.tiers" // compacted: the value tier of each customer
-	Rules         = "rules"           // compacted, one partition, key = ruleset name: the live rulesets (YAML)
-	Lists         = "lists"           // compacted, one partition, key = list/value: allow, deny and watch lists
+	Lists         = "lists"           // compacted, one partition, key = list/kind/value: allow, deny and watch lists
+
+	// Rules is compacted, with one partition: rulesets (YAML). Key "default" is the live one; ShadowKey of a name is one
+	// that is asked beside it.
+	Rules = "rules"
+
+	// VerdictsShadow has what each shadow ruleset says of each event that asks for a verdict.
+	VerdictsShadow = "verdicts.shadow"
 
 	// GateState is compacted: partition p holds the aggregates that the gate owning partition p of the inputs has kept,
 	// key = entity. It restores state after a restart, and tells the other gates about shared entities.
 	GateState = "gate.state"
 )
+
+// shadowPrefix starts the keys of shadow rulesets on the topic Rules.
+const shadowPrefix = "shadow/"
+
+// ShadowKey is the key of a shadow ruleset on the topic Rules: "shadow/NAME".
+func ShadowKey(name string) string { return shadowPrefix + name }
+
+// ShadowName is the name in such a key; false if the key is of no shadow.
+func ShadowName(key string) (string, bool) {
+	name, ok := strings.CutPrefix(key, shadowPrefix)
+	return name, ok && name != ""
+}
 
 // MaxRecordBytes bounds one record on any topic, key and headers included: what is larger is refused before it is sent.
 const MaxRecordBytes = 1 << 20
@@ -50,7 +71,7 @@ func Topics() []Topic {
 	event := func(name string) Topic { return Topic{Name: name, KeepFor: Retention, MaxMessage: MaxRecordBytes} }
 	return []Topic{
 		event(Payments), event(Loans), event(Behaviors),
-		event(PaymentsDecided), event(LoansDecided), event(BehaviorsDecided),
+		event(PaymentsDecided), event(LoansDecided), event(BehaviorsDecided), event(VerdictsShadow),
 		event(LedgerResults), event(DeadLetters),
 		{Name: CustomerTiers, Compacted: true, MaxMessage: MaxRecordBytes},
 		{Name: Rules, Compacted: true, Single: true, MaxMessage: MaxRecordBytes},

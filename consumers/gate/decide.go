@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"sluice/rules"
 	"sluice/schemas"
 	"sluice/schemas/events"
 )
@@ -86,6 +87,36 @@ func (g *gate) decide(ctx context.Context, t *transaction, r *kgo.Record) {
 	out := g.ToKafka(schemas.DecidedTopic(d.Topic), ev.CustomerID, headers, value)
 	out.Partition = r.Partition
 	g.session.Produce(ctx, out, t.produced)
+	g.shadow(ctx, t, d)
+}
+
+// A shadowVerdict is what is counted of it.
+type shadowVerdict struct {
+	ruleset string
+	verdict events.Verdict
+}
+
+// shadow stages what the shadow rulesets say of an event that asks for a verdict.
+func (g *gate) shadow(ctx context.Context, t *transaction, d *events.Decision) {
+	if !rules.Asks(d.Event.Kind) || d.Verdict == events.Duplicate {
+		return
+	}
+	for i, said := range g.state.Shadows() {
+		v := events.ShadowVerdict{
+			DecisionID: d.ID(), Shadow: g.ruling.asked[i].name, Ruleset: said.Ruleset, Verdict: said.Verdict, Score: said.Score, Hits: said.Hits, Snoozed: said.Snoozed,
+			LiveRuleset: d.Ruleset, LiveVerdict: d.Verdict, LiveScore: d.Score,
+			EventID: d.Event.ID, EventSource: d.Event.Source, Kind: d.Event.Kind, CustomerID: d.Event.CustomerID, EventTime: d.Event.Time, Label: d.Event.Label,
+		}
+		headers, value, err := events.EncodeShadowVerdict(&v)
+		if err != nil {
+			t.produced(&kgo.Record{Topic: schemas.VerdictsShadow}, err)
+			return
+		}
+		out := g.ToKafka(schemas.VerdictsShadow, v.CustomerID, headers, value)
+		out.Partition = d.Partition
+		g.session.Produce(ctx, out, t.produced)
+		t.shadows = append(t.shadows, shadowVerdict{v.Ruleset, v.Verdict})
+	}
 }
 
 // misrouted says whether a record stands in another partition than its key belongs in, as Kafka's own clients compute it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
@@ -15,15 +16,19 @@ import (
 const (
 	// followQueue bounds the polls the follower may be ahead of the loop.
 	followQueue = 16
-	// followAtOnce bounds the polls the loop applies between two transactions.
-	followAtOnce = 4
+	// followFor bounds the time the loop applies what was followed between two transactions: about as much as an import of
+	// lists adds to the latency of decisions.
+	followFor = 20 * time.Millisecond
+	// followAtLeast is how many records it applies between two looks at the clock.
+	followAtLeast = 50
 )
 
 // A follower reads, outside the group, what the state must learn from others while it runs: gate.state of the partitions
-// other gates own, customers.tiers and rules. It hands records to the loop and touches no state.
+// other gates own, customers.tiers, lists and rules. It hands records to the loop and touches no state.
 type follower struct {
 	client *kgo.Client
 	queue  chan []*kgo.Record
+	rest   []*kgo.Record // taken from the queue, not applied yet; the loop's
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -94,20 +99,41 @@ func (g *gate) applyFollowed() error {
 	if g.follower == nil { // between two assignments
 		return nil
 	}
-	for range followAtOnce {
-		select {
-		case records := <-g.follower.queue:
-			for _, r := range records {
-				if err := g.applyRecord(r); err != nil {
-					return err
-				}
-			}
-		default:
+	defer g.settle()
+	for deadline := time.Now().Add(followFor); time.Now().Before(deadline); {
+		some := g.follower.next()
+		if len(some) == 0 {
 			return nil
+		}
+		for _, r := range some {
+			if err := g.applyRecord(r); err != nil {
+				return err
+			}
 		}
 	}
 	g.inbox.wake()
 	return nil
+}
+
+// next takes some records off the queue, none if it is empty.
+func (f *follower) next() []*kgo.Record {
+	for len(f.rest) == 0 {
+		select {
+		case f.rest = <-f.queue:
+		default:
+			return nil
+		}
+	}
+	n := min(followAtLeast, len(f.rest))
+	some := f.rest[:n]
+	f.rest = f.rest[n:]
+	return some
+}
+
+// settle puts what was followed in force.
+func (g *gate) settle() {
+	g.enforce()
+	g.tellLists()
 }
 
 // applyRecord applies one record that others wrote.
@@ -122,6 +148,8 @@ func (g *gate) applyRecord(r *kgo.Record) error {
 		g.applyTier(r)
 	case schemas.Rules:
 		g.applyRuleset(r)
+	case schemas.Lists:
+		g.applyListEntry(r)
 	}
 	g.at.set(topic, r.Partition, r.Offset+1)
 	return nil

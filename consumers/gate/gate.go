@@ -15,6 +15,7 @@ import (
 
 	"sluice/consumers/stream"
 	"sluice/pipelines/risk"
+	"sluice/rules/lists"
 	"sluice/schemas"
 	"sluice/schemas/events"
 )
@@ -23,9 +24,9 @@ import (
 const (
 	// maxRecords bounds one transaction, in input records: what an abort throws away, and how long a rebalance waits.
 	maxRecords = 2000
-	// maxBuffered bounds the records the producer holds, above what one transaction can make (a decision and a dozen
-	// entities for each input record), so that producing never blocks before the flush.
-	maxBuffered = 16 * maxRecords
+	// maxBuffered bounds the records the producer holds, above what one transaction can make (a decision, the shadows'
+	// verdicts and a dozen entities for each input record), so that producing never blocks before the flush.
+	maxBuffered = (16 + MaxShadows) * maxRecords
 	// gather is how long the producer holds records back for a fuller batch. The flush at the end of each transaction cuts
 	// it short: nothing ever waits this long.
 	gather = time.Second
@@ -80,6 +81,8 @@ type gate struct {
 	inbox      *inbox
 	yield      yield
 	follower   *follower
+	ruling     ruling
+	lists      listing
 	state      *risk.State
 	partitions int32             // of each input topic
 	inputs     map[string]string // input topic as the brokers know it → without prefix
@@ -105,6 +108,7 @@ func Run(ctx context.Context, c Config) error {
 	g := &gate{
 		Config: c, metrics: newMetrics(c.Metrics), inbox: newInbox(), owned: map[int32]bool{}, at: positions{},
 		inputs: map[string]string{}, lag: lagMeter{},
+		ruling: ruling{shadows: map[string]shadow{}}, lists: listing{set: lists.NewSet(), told: map[string]bool{}},
 		router: kgo.StickyKeyPartitioner(nil).ForTopic(""),
 	}
 	for _, topic := range []string{schemas.Payments, schemas.Loans, schemas.Behaviors} {

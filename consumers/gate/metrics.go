@@ -15,10 +15,12 @@ const lagEvery = time.Second
 
 type metrics struct {
 	events, decisions, ruleHits, deadLetters *prometheus.CounterVec
+	braked, shadows                          *prometheus.CounterVec
 	aborted, misrouted, refused              prometheus.Counter
+	listsRefused                             prometheus.Counter
 	decision, transaction                    prometheus.Histogram
 	entities                                 prometheus.Gauge
-	ruleset, lag                             *prometheus.GaugeVec
+	ruleset, shadowInfo, listEntries, lag    *prometheus.GaugeVec
 
 	byTopic   map[string]prometheus.Counter
 	byVerdict [events.Duplicate + 1]prometheus.Counter
@@ -50,9 +52,14 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		transaction: histogram("sluice_gate_transaction_seconds", "From a poll's first record to the commit of its transaction.", prometheus.ExponentialBuckets(0.0005, 2, 16)),
 		entities: stream.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sluice_gate_entities", Help: "Entities whose aggregates are in memory."})),
-		ruleset: gauges("sluice_gate_ruleset_info", "1 for the ruleset in force.", "ruleset"),
-		lag:     stream.Lag(r),
-		byTopic: map[string]prometheus.Counter{}, byRule: map[string]prometheus.Counter{},
+		ruleset:      gauges("sluice_gate_ruleset_info", "1 for the ruleset in force.", "ruleset"),
+		braked:       counters("sluice_gate_rule_braked_total", "Decisions in which a rule fired that its brake held: it could ask for review only.", "rule"),
+		shadows:      counters("sluice_gate_shadow_decisions_total", "Verdicts of shadow rulesets, which have no effect.", "ruleset", "verdict"),
+		shadowInfo:   gauges("sluice_gate_shadow_info", "1 for each shadow ruleset that is asked.", "shadow", "ruleset"),
+		listEntries:  gauges("sluice_gate_list_entries", "Entries of each list, expired ones included.", "list"),
+		listsRefused: counter("sluice_gate_list_entries_refused_total", "Published list entries that could not be read or had no room."),
+		lag:          stream.Lag(r),
+		byTopic:      map[string]prometheus.Counter{}, byRule: map[string]prometheus.Counter{},
 	}
 	for v := events.Observed; v <= events.Duplicate; v++ {
 		m.byVerdict[v] = m.decisions.WithLabelValues(v.String())
@@ -76,7 +83,23 @@ func (m *metrics) committed(t *transaction, entities int) {
 		m.decision.Observe(now.Sub(d.Received).Seconds())
 		for j := range d.Hits {
 			cached(m.byRule, m.ruleHits, d.Hits[j].Rule).Inc()
+			if d.Hits[j].Braked {
+				m.braked.WithLabelValues(d.Hits[j].Rule).Inc()
+			}
 		}
+	}
+	for _, s := range t.shadows {
+		m.shadows.WithLabelValues(s.ruleset, s.verdict.String()).Inc()
+	}
+}
+
+// inForce shows which rulesets decide and which are asked beside.
+func (m *metrics) inForce(r *ruling) {
+	m.ruleset.Reset()
+	m.ruleset.WithLabelValues(r.live.ID()).Set(1)
+	m.shadowInfo.Reset()
+	for _, s := range r.asked {
+		m.shadowInfo.WithLabelValues(s.name, s.rules.ID()).Set(1)
 	}
 }
 

@@ -1,9 +1,11 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -13,7 +15,30 @@ import (
 	"sluice/schemas"
 )
 
-// readControl reads the control topic and the tiers to their ends. There is a ruleset afterwards: the newest on the topic
+const (
+	// MaxShadows bounds the shadow rulesets asked beside the live one: each costs about as much time as the live one. Of
+	// more, those published first are asked.
+	MaxShadows = 4
+	// maxShadowName bounds a shadow's name, in bytes.
+	maxShadowName = 64
+)
+
+// A ruling is what the topic "rules" says: the live ruleset and its shadows.
+type ruling struct {
+	live    *rules.Ruleset
+	shadows map[string]shadow // by name; more than MaxShadows may be published
+	asked   []shadow          // those that are asked, in the order of State.Shadows
+	changed bool              // since the state has heard of it
+}
+
+// A shadow is a ruleset that is asked beside the live one, without effect.
+type shadow struct {
+	name   string
+	offset int64 // of its record
+	rules  *rules.Ruleset
+}
+
+// readControl reads the control topics and the tiers to their ends. There is a ruleset afterwards: the newest on the topic
 // that loads, or else the configured one.
 func (g *gate) readControl(ctx context.Context) error {
 	err := g.replay(ctx, schemas.Rules, []int32{0}, committed, func(r *kgo.Record) error {
@@ -23,11 +48,20 @@ func (g *gate) readControl(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the live ruleset: %w", err)
 	}
-	if g.state == nil {
+	if g.ruling.live == nil {
 		if err := g.useConfigured(); err != nil {
 			return stream.Fatal(err)
 		}
 	}
+	g.enforce()
+	err = g.replay(ctx, schemas.Lists, []int32{0}, committed, func(r *kgo.Record) error {
+		g.applyListEntry(r)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the lists: %w", err)
+	}
+	g.tellLists()
 	all := make([]int32, g.partitions)
 	for i := range all {
 		all[i] = int32(i)
@@ -50,37 +84,75 @@ func (g *gate) useConfigured() error {
 	if err != nil {
 		return fmt.Errorf("load the configured ruleset: %w", err)
 	}
-	g.makeLive(rs)
+	g.ruling.live, g.ruling.changed = rs, true
 	return nil
 }
 
-// applyRuleset makes a published ruleset live. It runs between two transactions: no transaction is decided by two
-// versions. One that does not load, or a deletion, changes nothing.
+// applyRuleset takes a published ruleset, for the next transaction on: see enforce. One that does not load changes
+// nothing, and so does the deletion of the live one; the deletion of a shadow ends it.
 func (g *gate) applyRuleset(r *kgo.Record) {
-	if string(r.Key) != g.RulesetName {
-		return
-	}
-	if len(r.Value) == 0 {
+	key := string(r.Key)
+	name, isShadow := schemas.ShadowName(key)
+	switch {
+	case key != g.RulesetName && !isShadow:
+	case len(r.Value) == 0 && isShadow:
+		delete(g.ruling.shadows, name)
+		g.ruling.changed = true
+	case len(r.Value) == 0:
 		g.Log.Warn("the live ruleset was deleted from the control topic; it stays in force until another is published", "ruleset", g.RulesetName)
-		return
+	case len(name) > maxShadowName:
+		g.refuseRuleset(r, fmt.Errorf("the name of the shadow is longer than %d bytes", maxShadowName))
+	default:
+		rs, err := rules.Load(key, r.Value)
+		if err != nil {
+			g.refuseRuleset(r, err)
+			return
+		}
+		if isShadow {
+			g.ruling.shadows[name] = shadow{name, r.Offset, rs}
+		} else {
+			g.ruling.live = rs
+		}
+		g.ruling.changed = true
 	}
-	rs, err := rules.Load(g.RulesetName, r.Value)
-	if err != nil {
-		g.metrics.refused.Inc()
-		g.Log.Error("a published ruleset was refused; the one before stays in force", "ruleset", g.RulesetName, "offset", r.Offset, "error", err)
-		return
-	}
-	g.makeLive(rs)
 }
 
-func (g *gate) makeLive(rs *rules.Ruleset) {
-	engine := risk.NewEngine(rs)
+func (g *gate) refuseRuleset(r *kgo.Record, err error) {
+	g.metrics.refused.Inc()
+	g.Log.Error("a published ruleset was refused; the one before stays in force", "ruleset", string(r.Key), "offset", r.Offset, "error", err)
+}
+
+// enforce makes what was published the law. It runs between two transactions: no transaction is decided by two versions.
+func (g *gate) enforce() {
+	if !g.ruling.changed {
+		return
+	}
+	g.ruling.changed = false
+	g.ruling.choose()
+	if waiting := len(g.ruling.shadows) - len(g.ruling.asked); waiting > 0 {
+		g.Log.Warn("more shadow rulesets are published than are asked; end one to make room", "asked", MaxShadows, "waiting", waiting)
+	}
+	shadows := make([]*rules.Ruleset, len(g.ruling.asked))
+	for i := range shadows {
+		shadows[i] = g.ruling.asked[i].rules
+	}
+	engine := risk.NewEngine(g.ruling.live, shadows...)
 	if g.state == nil {
 		g.state = risk.NewState(engine)
+		g.state.SetLists(g.lists.set)
 	} else {
 		g.state.SetEngine(engine)
 	}
-	g.metrics.ruleset.Reset()
-	g.metrics.ruleset.WithLabelValues(rs.ID()).Set(1)
-	g.Log.Info("ruleset is live", "ruleset", rs.ID())
+	g.metrics.inForce(&g.ruling)
+	g.Log.Info("ruleset is live", "ruleset", g.ruling.live.ID(), "shadows", len(shadows))
+}
+
+// choose picks the shadows that are asked. Every gate that has read the same topic picks the same.
+func (r *ruling) choose() {
+	r.asked = r.asked[:0]
+	for _, s := range r.shadows {
+		r.asked = append(r.asked, s)
+	}
+	slices.SortFunc(r.asked, func(a, b shadow) int { return cmp.Compare(a.offset, b.offset) })
+	r.asked = slices.Clip(r.asked[:min(len(r.asked), MaxShadows)])
 }

@@ -23,6 +23,7 @@ type transaction struct {
 	first     map[string]map[int32]int64 // offset of the first record of each input partition, topics as the brokers know them
 	decisions []events.Decision
 	letters   []events.Code // reasons of the dead letters
+	shadows   []shadowVerdict
 	misrouted int
 
 	mu       sync.Mutex // the client calls produced from its own goroutines
@@ -32,7 +33,7 @@ type transaction struct {
 
 func (t *transaction) reset() {
 	clear(t.decisions) // lets go of the last events
-	t.begun, t.decisions, t.letters, t.misrouted = time.Now(), t.decisions[:0], t.letters[:0], 0
+	t.begun, t.decisions, t.letters, t.shadows, t.misrouted = time.Now(), t.decisions[:0], t.letters[:0], t.shadows[:0], 0
 	t.first, t.err, t.stateEnd = map[string]map[int32]int64{}, nil, map[int32]int64{}
 }
 

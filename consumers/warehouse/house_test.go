@@ -88,7 +88,7 @@ func (h *house) produce(n int) {
 	h.Helper()
 	var records []*kgo.Record
 	for range n {
-		switch h.random.IntN(10) {
+		switch h.random.IntN(11) {
 		case 0, 1, 2, 3, 4:
 			records = append(records, h.decision(events.Payment))
 		case 5, 6:
@@ -99,6 +99,9 @@ func (h *house) produce(n int) {
 			records = append(records, h.result())
 		case 9:
 			records = append(records, h.letter())
+		case 10:
+			_, r := h.shadow(h.random.Int64N(1000))
+			records = append(records, r)
 		}
 	}
 	h.publish(records)
@@ -111,7 +114,7 @@ func (h *house) publish(records []*kgo.Record) {
 	}
 	for _, r := range records {
 		table := map[string]string{schemas.PaymentsDecided: "payments", schemas.LoansDecided: "loans", schemas.BehaviorsDecided: "behaviors",
-			schemas.LedgerResults: "results", schemas.DeadLetters: "dead_letters"}[h.c.Base(r.Topic)]
+			schemas.LedgerResults: "results", schemas.DeadLetters: "dead_letters", schemas.VerdictsShadow: "shadow_verdicts"}[h.c.Base(r.Topic)]
 		if string(r.Key) == "garbage" {
 			table = "dead_letters"
 		}
@@ -138,6 +141,23 @@ func (h *house) decision(f events.Family) *kgo.Record {
 		h.Fatal(err)
 	}
 	return h.c.ToKafka(schemas.DecidedTopic(f.Topic()), d.Event.CustomerID, headers, bytes)
+}
+
+// shadow makes what a shadow says of an event at an offset.
+func (h *house) shadow(offset int64) (events.ShadowVerdict, *kgo.Record) {
+	h.Helper()
+	r := h.random
+	v := events.ShadowVerdict{DecisionID: events.PositionID(schemas.Payments, int32(r.IntN(3)), offset), Shadow: pick(r, "strict", "lax"), Ruleset: "fraud@4",
+		Verdict: pick(r, events.Approve, events.Review, events.Decline), Score: r.Int32N(100), Trace: []byte{1, 0, byte(r.IntN(256))},
+		Hits: []events.Hit{{Rule: "r1", Score: 5, Reason: "R1", Braked: r.IntN(2) == 0}, {Rule: "r2", Score: 7}}, Snoozed: []string{"r3"},
+		LiveRuleset: "fraud@3", LiveVerdict: pick(r, events.Approve, events.Decline), LiveScore: r.Int32N(100), EventID: fmt.Sprintf("e-%d", r.Uint64()), EventSource: "app",
+		Kind: events.PaymentInitiated, CustomerID: fmt.Sprintf("C%d", r.IntN(h.customers)), EventTime: newest.Add(-time.Duration(r.Int64N(int64(h.spread)))).Truncate(time.Microsecond),
+		Label: pick(r, "", "mule")}
+	headers, value, err := events.EncodeShadowVerdict(&v)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return v, h.c.ToKafka(schemas.VerdictsShadow, v.CustomerID, headers, value)
 }
 
 func (h *house) result() *kgo.Record {
@@ -251,7 +271,8 @@ func (h *house) missing(ctx context.Context, admin *kadm.Client) (string, error)
 func (h *house) exact() {
 	h.Helper()
 	for table, records := range h.decided {
-		position := map[string]string{"results": "result_partition, result_offset", "dead_letters": "letter_partition, letter_offset"}[table]
+		position := map[string]string{"results": "result_partition, result_offset", "dead_letters": "letter_partition, letter_offset",
+			"shadow_verdicts": "shadow_partition, shadow_offset"}[table]
 		if position == "" {
 			position = "decided_partition, decided_offset"
 		}
@@ -411,8 +432,11 @@ func randomDecision(r *rand.Rand, f events.Family, spread time.Duration) events.
 	}
 	d := events.Decision{Event: e, Verdict: pick(r, events.Observed, events.Approve, events.Approve, events.Approve, events.Review, events.Decline, events.Duplicate),
 		Score: r.Int32N(200), Ruleset: pick(r, "", "fraud@3"), Tier: pick(r, "", "gold"), Received: e.Time.Add(time.Duration(r.IntN(1e6)) * time.Microsecond)}
+	if f != events.Behavior {
+		d.Event.CustomerName, d.Trace, d.Snoozed = pick(r, "", "Zhang Wei 张伟"), pick(r, nil, []byte{1, 0xff, 0}), pick(r, nil, []string{"quiet"})
+	}
 	for i := range r.IntN(3) {
-		d.Hits = append(d.Hits, events.Hit{Rule: fmt.Sprintf("rule-%d", i), Score: r.Int32N(100), Reason: pick(r, "R101", "")})
+		d.Hits = append(d.Hits, events.Hit{Rule: fmt.Sprintf("rule-%d", i), Score: r.Int32N(100), Reason: pick(r, "R101", ""), Braked: f != events.Behavior && r.IntN(3) == 0})
 		d.Evidence = append(d.Evidence, events.Value{Name: fmt.Sprintf("aggregate_%d", i), Text: pick(r, "", "12.5")})
 	}
 	return d
@@ -420,6 +444,7 @@ func randomDecision(r *rand.Rand, f events.Family, spread time.Duration) events.
 
 func randomPayment(r *rand.Rand, e *events.Event) {
 	e.PaymentID, e.AccountID, e.CounterpartyID, e.MerchantID = fmt.Sprintf("p-%d", r.IntN(1000)), pick(r, "", "a1"), "C2", "M1"
+	e.CounterpartyName = pick(r, "", "Ann Example")
 	e.MerchantMCC, e.CardToken, e.Reason = pick(r, "", "5411"), pick(r, "", "tok_1"), pick(r, "", "fraud")
 	e.Amount, e.Currency = 1+r.Int64N(pick(r, 10, 10_000, events.MaxAmount/1000)), events.MustCurrency(pick(r, testCurrencies...))
 	e.Method, e.Purpose = eventsv1.PaymentMethod(1+r.IntN(4)), eventsv1.PaymentPurpose(1+r.IntN(4))

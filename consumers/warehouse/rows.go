@@ -34,6 +34,8 @@ type batch struct {
 	results   resultRows
 	postings  postingRows
 	letters   letterRows
+	shadows   shadowRows
+	rulesets  rulesetRows
 }
 
 func newBatch() *batch {
@@ -44,12 +46,14 @@ func newBatch() *batch {
 	b.results.bind()
 	b.postings.bind()
 	b.letters.bind()
+	b.shadows.bind()
+	b.rulesets.bind()
 	return b
 }
 
 // tables lists the tables in the order they are sent.
 func (b *batch) tables() []*table {
-	return []*table{&b.payments.table, &b.loans.table, &b.behaviors.table, &b.results.table, &b.postings.table, &b.letters.table}
+	return []*table{&b.payments.table, &b.loans.table, &b.behaviors.table, &b.results.table, &b.postings.table, &b.letters.table, &b.shadows.table, &b.rulesets.table}
 }
 
 func (b *batch) reset() {
@@ -70,6 +74,10 @@ func (b *batch) add(topic string, r *kgo.Record) {
 		b.letters.add(r)
 	case schemas.LedgerResults:
 		err = b.addResult(r)
+	case schemas.VerdictsShadow:
+		err = b.shadows.add(r)
+	case schemas.Rules:
+		err = b.rulesets.add(r)
 	default:
 		err = b.addDecision(topic, r)
 	}
@@ -260,16 +268,19 @@ func (t *decisionRows) add(d *events.Decision, r *kgo.Record) {
 }
 
 func (t *decisionRows) addHits(hits []events.Hit) {
-	var rules, reasons []string
-	var scores []int32
+	rules, reasons, scores := splitHits(hits)
+	t.rules = append(t.rules, rules)
+	t.reasons = append(t.reasons, reasons)
+	t.ruleScores = append(t.ruleScores, scores)
+}
+
+func splitHits(hits []events.Hit) (rules, reasons []string, scores []int32) {
 	for i := range hits {
 		rules = append(rules, hits[i].Rule)
 		reasons = append(reasons, hits[i].Reason)
 		scores = append(scores, hits[i].Score)
 	}
-	t.rules = append(t.rules, rules)
-	t.reasons = append(t.reasons, reasons)
-	t.ruleScores = append(t.ruleScores, scores)
+	return rules, reasons, scores
 }
 
 func evidence(values []events.Value) map[string]string {
@@ -285,6 +296,8 @@ func evidence(values []events.Value) map[string]string {
 
 type paymentRows struct {
 	decisionRows
+	asked                                          askedRows
+	counterpartyName                               []string
 	payment, account, counterparty, merchant, card []string
 	category, method, purpose, currency, reason    words
 	amount                                         []int64
@@ -293,6 +306,8 @@ type paymentRows struct {
 func (t *paymentRows) bind() {
 	t.name = "payments"
 	t.decisionRows.bind()
+	t.asked.bind(&t.table)
+	t.column("counterparty_name", &t.counterpartyName)
 	t.column("payment_id", &t.payment)
 	t.column("account_id", &t.account)
 	t.column("counterparty_id", &t.counterparty)
@@ -309,6 +324,8 @@ func (t *paymentRows) bind() {
 func (t *paymentRows) add(d *events.Decision, r *kgo.Record) {
 	e := &d.Event
 	t.decisionRows.add(d, r)
+	t.asked.add(d)
+	t.counterpartyName = append(t.counterpartyName, e.CounterpartyName)
 	t.payment = append(t.payment, e.PaymentID)
 	t.account = append(t.account, e.AccountID)
 	t.counterparty = append(t.counterparty, e.CounterpartyID)
@@ -324,6 +341,7 @@ func (t *paymentRows) add(d *events.Decision, r *kgo.Record) {
 
 type loanRows struct {
 	decisionRows
+	asked                              askedRows
 	loan                               []string
 	product, currency, purpose, reason words
 	amount, rate, income, debt         []int64
@@ -333,6 +351,7 @@ type loanRows struct {
 func (t *loanRows) bind() {
 	t.name = "loans"
 	t.decisionRows.bind()
+	t.asked.bind(&t.table)
 	t.column("loan_id", &t.loan)
 	t.column("product", &t.product)
 	t.column("amount_minor", &t.amount)
@@ -351,6 +370,7 @@ func (t *loanRows) bind() {
 func (t *loanRows) add(d *events.Decision, r *kgo.Record) {
 	e := &d.Event
 	t.decisionRows.add(d, r)
+	t.asked.add(d)
 	t.loan = append(t.loan, e.LoanID)
 	t.product = append(t.product, t.word(e.Product))
 	t.amount = append(t.amount, e.Amount)

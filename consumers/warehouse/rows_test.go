@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"sluice/pipelines/value"
+	"sluice/schemas"
 	"sluice/schemas/events"
 	eventsv1 "sluice/schemas/events/v1"
 )
@@ -96,7 +97,7 @@ func readDecision(scan func(...any) error, record *kgo.Record, more ...any) (d e
 }
 
 // checkColumns inserts random decisions of a family and reads every column back.
-func checkColumns(t *testing.T, h *house, f events.Family, columns string, read func(e *events.Event) (into []any, finish func() error)) {
+func checkColumns(t *testing.T, h *house, f events.Family, columns string, read func(d *events.Decision) (into []any, finish func() error)) {
 	t.Helper()
 	want, records := h.decisions(f, 400)
 	h.insertRows(records, "columns")
@@ -106,8 +107,8 @@ func checkColumns(t *testing.T, h *house, f events.Family, columns string, read 
 	}
 	i := 0
 	for ; rows.Next(); i++ {
-		var e events.Event
-		into, finish := read(&e)
+		var more events.Decision
+		into, finish := read(&more)
 		got, err := readDecision(rows.Scan, records[i], into...)
 		if err == nil {
 			err = finish()
@@ -115,7 +116,11 @@ func checkColumns(t *testing.T, h *house, f events.Family, columns string, read 
 		if err != nil {
 			t.Fatal(err)
 		}
-		merge(&got.Event, &e)
+		merge(&got.Event, &more.Event)
+		got.Trace, got.Snoozed = more.Trace, more.Snoozed
+		for i := range got.Hits {
+			got.Hits[i].Braked = slices.ContainsFunc(more.Hits, func(h events.Hit) bool { return h.Rule == got.Hits[i].Rule })
+		}
 		if !reflect.DeepEqual(got, want[i]) {
 			t.Fatalf("got  %+v\nwant %+v", got, want[i])
 		}
@@ -143,27 +148,50 @@ func money(amount decimal.Decimal, minor int64, currency string) error {
 	return nil
 }
 
+// asked reads the columns of events that may ask for a verdict; told puts them into the decision.
+func asked(d *events.Decision) (into []any, told func()) {
+	var braked []string
+	var trace string
+	return []any{&d.Event.CustomerName, &braked, &d.Snoozed, &trace}, func() {
+		for _, id := range braked {
+			d.Hits = append(d.Hits, events.Hit{Rule: id, Braked: true})
+		}
+		if d.Trace = []byte(trace); trace == "" {
+			d.Trace = nil
+		}
+		if len(d.Snoozed) == 0 {
+			d.Snoozed = nil
+		}
+	}
+}
+
 // Every column of random payments, loans and behaviours is what the event says.
 func TestColumns(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	checkColumns(t, h, events.Payment, `payment_id, account_id, counterparty_id, merchant_id, merchant_category, method, purpose, amount_minor, amount, currency, card_token, reason FROM payments`,
-		func(e *events.Event) ([]any, func() error) {
+	checkColumns(t, h, events.Payment, `customer_name, braked, snoozed, trace, counterparty_name, payment_id, account_id, counterparty_id, merchant_id, merchant_category, method, purpose, amount_minor, amount, currency, card_token, reason FROM payments`,
+		func(d *events.Decision) ([]any, func() error) {
+			e := &d.Event
+			asked, told := asked(d)
 			var method, purpose, currency string
 			var amount decimal.Decimal
-			return []any{&e.PaymentID, &e.AccountID, &e.CounterpartyID, &e.MerchantID, &e.MerchantMCC, &method, &purpose, &e.Amount, &amount, &currency, &e.CardToken, &e.Reason}, func() error {
+			return append(asked, &e.CounterpartyName, &e.PaymentID, &e.AccountID, &e.CounterpartyID, &e.MerchantID, &e.MerchantMCC, &method, &purpose, &e.Amount, &amount, &currency, &e.CardToken, &e.Reason), func() error {
+				told()
 				e.Currency = events.MustCurrency(currency)
 				e.Method = eventsv1.PaymentMethod(eventsv1.PaymentMethod_value["PAYMENT_METHOD_"+strings.ToUpper(method)])
 				e.Purpose = eventsv1.PaymentPurpose(eventsv1.PaymentPurpose_value["PAYMENT_PURPOSE_"+strings.ToUpper(purpose)])
 				return money(amount, e.Amount, currency)
 			}
 		})
-	checkColumns(t, h, events.Loan, `loan_id, product, amount_minor, amount, currency, term_months, annual_rate_ppm, annual_rate, purpose, monthly_income_minor, outstanding_debt_minor, age, employment_months, bureau_score, reason FROM loans`,
-		func(e *events.Event) ([]any, func() error) {
+	checkColumns(t, h, events.Loan, `customer_name, braked, snoozed, trace, loan_id, product, amount_minor, amount, currency, term_months, annual_rate_ppm, annual_rate, purpose, monthly_income_minor, outstanding_debt_minor, age, employment_months, bureau_score, reason FROM loans`,
+		func(d *events.Decision) ([]any, func() error) {
+			e := &d.Event
+			asked, told := asked(d)
 			var currency string
 			var amount, rate decimal.Decimal
 			var ppm int64
-			return []any{&e.LoanID, &e.Product, &e.Amount, &amount, &currency, &e.TermMonths, &ppm, &rate, &e.LoanPurpose, &e.MonthlyIncome, &e.OutstandingDebt, &e.Age, &e.EmploymentMonths, &e.BureauScore, &e.Reason}, func() error {
+			return append(asked, &e.LoanID, &e.Product, &e.Amount, &amount, &currency, &e.TermMonths, &ppm, &rate, &e.LoanPurpose, &e.MonthlyIncome, &e.OutstandingDebt, &e.Age, &e.EmploymentMonths, &e.BureauScore, &e.Reason), func() error {
+				told()
 				e.Currency, e.AnnualRate = events.MustCurrency(currency), events.Rate(ppm)
 				if !rate.Equal(decimal.RequireFromString(events.FormatRate(e.AnnualRate))) {
 					return fmt.Errorf("rate is %s, want %s", rate, events.FormatRate(e.AnnualRate))
@@ -172,7 +200,8 @@ func TestColumns(t *testing.T) {
 			}
 		})
 	checkColumns(t, h, events.Behavior, `session_id, subject, payee_id, document_hash, kyc_level, text FROM behaviors`,
-		func(e *events.Event) ([]any, func() error) {
+		func(d *events.Decision) ([]any, func() error) {
+			e := &d.Event
 			return []any{&e.SessionID, &e.Subject, &e.PayeeID, &e.DocumentHash, &e.KYCLevel, &e.Text}, func() error { return nil }
 		})
 }
@@ -335,8 +364,77 @@ func FuzzAdd(f *testing.F) {
 				n += table.rows
 			}
 		}
-		if n != 1 {
-			t.Fatalf("%d rows", n)
+		want := 1
+		if topics[int(topic)%len(topics)] == schemas.Rules && len(bytes) == 0 {
+			want = 0 // the end of a ruleset
+		}
+		if n != want {
+			t.Fatalf("%d rows, want %d", n, want)
 		}
 	})
+}
+
+// Every column of shadow verdicts and rulesets is what the record says; what is no ruleset becomes a dead letter.
+func TestRuleColumns(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	var want []events.ShadowVerdict
+	var records []*kgo.Record
+	for i := range 200 {
+		v, r := h.shadow(int64(i))
+		r.Partition, r.Offset, r.Timestamp = int32(i%3), int64(i), time.UnixMilli(1_790_000_000_000)
+		want, records = append(want, v), append(records, r)
+	}
+	h.insertRows(records, "shadows")
+	rows, err := h.db.Query(t.Context(), `SELECT event_time, event_id, source, type, customer_id, shadow, ruleset, verdict, score, rules, rule_scores, reasons, braked, snoozed,
+		trace, live_ruleset, live_verdict, live_score, label, decision_id, shadow_partition, decided_time FROM shadow_verdicts ORDER BY shadow_offset`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := 0
+	for ; rows.Next(); i++ {
+		var v events.ShadowVerdict
+		var kind, verdict, live, trace string
+		var rules, reasons, braked []string
+		var scores []int32
+		var partition int32
+		var decided time.Time
+		if err := rows.Scan(&v.EventTime, &v.EventID, &v.EventSource, &kind, &v.CustomerID, &v.Shadow, &v.Ruleset, &verdict, &v.Score, &rules, &scores, &reasons, &braked, &v.Snoozed,
+			&trace, &v.LiveRuleset, &live, &v.LiveScore, &v.Label, &v.DecisionID, &partition, &decided); err != nil {
+			t.Fatal(err)
+		}
+		for i := range rules {
+			v.Hits = append(v.Hits, events.Hit{Rule: rules[i], Score: scores[i], Reason: reasons[i], Braked: slices.Contains(braked, rules[i])})
+		}
+		v.EventTime, v.Kind, v.Trace = v.EventTime.UTC(), events.ParseKind(kind), []byte(trace)
+		v.Verdict, v.LiveVerdict = want[i].Verdict, want[i].LiveVerdict
+		if verdict != v.Verdict.String() || live != v.LiveVerdict.String() || partition != records[i].Partition || !decided.Equal(records[i].Timestamp) || !reflect.DeepEqual(v, want[i]) {
+			t.Fatalf("got  %+v (%s, %s, %d, %s)\nwant %+v", v, verdict, live, partition, decided, want[i])
+		}
+	}
+	if err := rows.Err(); err != nil || i != len(want) {
+		t.Fatalf("%d rows of %d, %v", i, len(want), err)
+	}
+	newer := "ruleset: fraud # ours\nversion: 4\nsorcery: {a: b}\n"
+	h.insertRows([]*kgo.Record{
+		{Topic: h.c.Topic(schemas.Rules), Key: []byte("default"), Value: []byte("ruleset: empty\nversion: 7\nrules: []\n"), Offset: 0, Timestamp: time.UnixMilli(1)},
+		{Topic: h.c.Topic(schemas.Rules), Key: []byte("shadow/next"), Value: []byte(newer), Offset: 1, Timestamp: time.UnixMilli(1_790_000_000_000)},
+		{Topic: h.c.Topic(schemas.Rules), Key: []byte("shadow/next"), Offset: 2},
+		{Topic: h.c.Topic(schemas.Rules), Key: []byte("shadow/wrong"), Value: []byte("{{"), Offset: 3},
+	}, "rulesets")
+	var ids []string
+	if err := h.db.QueryRow(t.Context(), "SELECT arraySort(groupArray(concat(id, ' ', key, ' ', name, ' ', toString(version), ' ', toString(rules_offset)))) FROM rulesets").Scan(&ids); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"empty@7 default empty 7 0", "fraud@4 shadow/next fraud 4 1"}; !slices.Equal(ids, want) {
+		t.Errorf("rulesets are %q, want %q", ids, want)
+	}
+	var source string
+	if err := h.db.QueryRow(t.Context(), "SELECT source FROM rulesets WHERE id = 'fraud@4'").Scan(&source); err != nil || source != newer {
+		t.Errorf("the source is %q, %v", source, err)
+	}
+	var letters uint64
+	if err := h.db.QueryRow(t.Context(), "SELECT count() FROM dead_letters WHERE topic = 'rules' AND offset = 3").Scan(&letters); err != nil || letters != 1 {
+		t.Errorf("%d dead letters, %v", letters, err)
+	}
 }

@@ -53,7 +53,8 @@ const (
 )
 
 // topics are the inputs.
-var topics = []string{schemas.PaymentsDecided, schemas.LoansDecided, schemas.BehaviorsDecided, schemas.LedgerResults, schemas.DeadLetters}
+var topics = []string{schemas.PaymentsDecided, schemas.LoansDecided, schemas.BehaviorsDecided, schemas.LedgerResults, schemas.DeadLetters,
+	schemas.VerdictsShadow, schemas.Rules}
 
 // Step is a moment in the life of a batch, for tests.
 type Step string

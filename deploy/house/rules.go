@@ -21,13 +21,13 @@ const liveRuleset = "default"
 // rulesWait bounds the reading of the control topic.
 const rulesWait = 15 * time.Second
 
-// LoadRuleset returns the text of a shipped pack or of a file, once it has loaded without a mistake.
+// LoadRuleset returns the text of a shipped pack or of a file, once it has been checked without a mistake.
 func LoadRuleset(name string) ([]byte, error) {
 	source, err := rulesetSource(name)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := rules.Load(name, source); err != nil {
+	if _, err := rules.Check(name, source); err != nil {
 		return nil, err
 	}
 	return source, nil

@@ -8,7 +8,8 @@ import (
 )
 
 // warehouseTopics are what the warehouse reads, and the table each record becomes one row of.
-var warehouseTopics = []string{schemas.PaymentsDecided, schemas.LoansDecided, schemas.BehaviorsDecided, schemas.LedgerResults, schemas.DeadLetters}
+var warehouseTopics = []string{schemas.PaymentsDecided, schemas.LoansDecided, schemas.BehaviorsDecided, schemas.LedgerResults, schemas.DeadLetters,
+	schemas.VerdictsShadow, schemas.Rules}
 
 // rawTables have one row per decision.
 var rawTables = map[string]string{schemas.PaymentsDecided: "payments", schemas.LoansDecided: "loans", schemas.BehaviorsDecided: "behaviors"}

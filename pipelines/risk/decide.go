@@ -1,19 +1,11 @@
 package risk
 
 import (
-	"slices"
 	"strconv"
 
 	"sluice/rules"
 	"sluice/schemas/events"
 )
-
-// ErrorPrefix starts the name of an evidence value that tells of a rule which could not be evaluated: "error/card-testing".
-// Something it reads is unknown for this event, and the rule does not say what then.
-const ErrorPrefix = "error/"
-
-// maxErrors bounds how many of these one decision carries.
-const maxErrors = 8
 
 // noCurrency marks an entry of State.currency not looked up yet.
 const noCurrency = 1<<16 - 1
@@ -26,7 +18,9 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	if part == nil {
 		panic("risk: Decide for partition " + strconv.Itoa(int(p)) + ", which is not assigned")
 	}
-	d := events.Decision{Event: *ev, Ruleset: s.engine.id, Tier: s.tiers[ev.CustomerID]}
+	s.shadows = s.shadows[:0]
+	live := &s.askers[0]
+	d := events.Decision{Event: *ev, Ruleset: live.set.id, Tier: s.tiers[ev.CustomerID]}
 	id := identityOf(ev.Source, ev.ID)
 	if _, again := part.seen[id]; again || part.past.has(id, len(part.ids)) {
 		d.Verdict = events.Duplicate
@@ -36,12 +30,20 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	part.ids = append(part.ids, id)
 	s.now = moment{part, ev, ev.Time.UnixMilli(), s.now.number + 1}
 	part.newestNow = max(part.newestNow, s.now.ms)
-	s.frame.Reset(ev, rules.Context{Tier: d.Tier, Aggregates: s})
-	for _, i := range s.engine.before[ev.Kind] {
-		s.frame.Set(i, s.Aggregate(i))
+	for i := range s.askers {
+		a := &s.askers[i]
+		a.frame.Reset(ev, rules.Context{Tier: d.Tier, Aggregates: a, Lists: s.lists, Brakes: a})
+		for _, index := range a.set.before[ev.Kind] {
+			a.frame.Set(index, a.Aggregate(index))
+		}
 	}
 	s.count()
-	s.explain(&d, s.engine.rules.Evaluate(s.frame))
+	s.countAsked()
+	o := live.set.rules.Evaluate(live.frame)
+	s.charge(live, o.Charged)
+	d.Verdict, d.Score, d.Hits, d.Snoozed = o.Verdict, o.Score, s.told.hits(o), s.told.snoozed(o)
+	d.Evidence = s.told.evidence(live, o)
+	s.ask()
 	return d
 }
 
@@ -56,7 +58,7 @@ func (s *State) count() {
 		}
 		var w *working
 		for _, d := range k.defs {
-			if d.where != nil && d.where.Eval(s.frame) != rules.True {
+			if d.where != nil && d.where.Eval(s.askers[d.set].frame) != rules.True {
 				continue
 			}
 			amount, hash, currency, ok := s.contribution(d, e)
@@ -65,10 +67,14 @@ func (s *State) count() {
 			}
 			if w == nil {
 				w = s.load(s.now.partition, s.key, k.key.Shared())
-				w.entity.touch(s.now.ms)
+				w.entity.newest = max(w.entity.newest, s.now.ms)
 				s.now.partition.change(w)
 			}
-			w.entity.open(d, currency).add(s.now.ms, amount, hash)
+			if d.fn == rules.Cycle {
+				s.carry(d, w)
+			} else {
+				w.entity.open(d, currency).add(s.now.ms, amount, hash)
+			}
 		}
 	}
 }
@@ -79,6 +85,8 @@ func (s *State) contribution(d *definition, e *events.Event) (amount int64, hash
 	case d.fn == rules.Distinct:
 		v := d.field.Of(e)
 		return 0, hashOf(v), 0, v != ""
+	case d.fn == rules.Cycle:
+		return 0, 0, 0, isEdge(e)
 	case d.amount != rules.NoAmount:
 		amount, ok = d.amount.Of(e)
 		return amount, 0, s.packed(e.Currency), ok
@@ -98,15 +106,15 @@ func (s *State) packed(c events.Currency) uint16 {
 	return s.currency[c]
 }
 
-// Aggregate reads an aggregate for the event being decided, over the partial sums of all partitions. It is how the rules
-// read; it has no meaning outside of Decide.
-func (s *State) Aggregate(index int) rules.Value {
-	a := &s.engine.rules.Aggregates[index]
-	d := s.engine.defs[index]
+// aggregate reads an aggregate for the event being decided, over the partial sums of all partitions.
+func (s *State) aggregate(d *definition, a *rules.Aggregate) rules.Value {
 	e := s.now.event
 	var ok bool
 	if s.key, ok = appendKey(s.key[:0], a.By, a.For, e); !ok {
 		return rules.Value{}
+	}
+	if d.fn == rules.Cycle {
+		return s.cycle(d)
 	}
 	currency := uint16(0)
 	if d.amount != rules.NoAmount {
@@ -115,15 +123,20 @@ func (s *State) Aggregate(index int) rules.Value {
 		}
 		currency = s.packed(e.Currency)
 	}
-	s.reading = reading{def: d, ms: s.now.ms, members: s.reading.members[:0]}
-	own := s.load(s.now.partition, s.key, a.By.Shared())
+	s.reading.begin(d, s.now.ms)
+	s.gather(s.key, a.By.Shared(), d, currency)
+	return s.reading.value(e.Currency)
+}
+
+// gather adds one series of an entity to the reading, over the partial sums of all partitions.
+func (s *State) gather(key []byte, shared bool, d *definition, currency uint16) {
+	own := s.load(s.now.partition, key, shared)
 	if found := own.entity.find(d.id, currency); found != nil {
 		s.reading.gather(found)
 	}
-	if own.shared {
+	if shared {
 		s.gatherOthers(own, d, currency)
 	}
-	return s.reading.value(e.Currency)
 }
 
 // gatherOthers adds what other partitions know of a shared entity: staged here, committed here, or followed. What is idle
@@ -135,8 +148,8 @@ func (s *State) gatherOthers(own *working, d *definition, currency uint16) {
 		if p == here || len(p.staged) == 0 {
 			continue
 		}
-		if w := p.staged[own.key]; w != nil && w.entity.newest+w.idle >= p.newestStaged() {
-			if found := w.entity.find(d.id, currency); found != nil {
+		if w := p.staged[own.key]; w != nil {
+			if found := w.entity.find(d.id, currency); found != nil && !found.idle(p.newestStaged()) {
 				s.reading.gather(found)
 			}
 		}
@@ -145,34 +158,12 @@ func (s *State) gatherOthers(own *working, d *definition, currency uint16) {
 		if part.partition == here.id {
 			continue
 		}
-		if p := s.owned[part.partition]; p != nil && (p.staged[own.key] != nil || newestOf(part.blob)+own.idle < p.newestStaged()) {
+		p := s.owned[part.partition]
+		if p != nil && p.staged[own.key] != nil || !s.scratch.decodeOne(part.blob, d, currency) {
 			continue
 		}
-		if s.scratch.decodeOne(part.blob, d, currency) {
+		if p == nil || !s.scratch.idle(p.newestStaged()) {
 			s.reading.gather(&s.scratch)
 		}
-	}
-}
-
-// explain writes the outcome into the decision: the rules that fired, what they read, and which could not be evaluated.
-func (s *State) explain(d *events.Decision, o rules.Outcome) {
-	d.Verdict, d.Score = o.Verdict, o.Score
-	var told []int
-	for _, rule := range o.Hits {
-		d.Hits = append(d.Hits, events.Hit{Rule: rule.ID, Score: rule.Score, Reason: rule.Reason})
-		s.frame.Evidence(rule, func(i int, v rules.Value) {
-			if slices.Contains(told, i) {
-				return
-			}
-			told = append(told, i)
-			value := events.Value{Name: s.engine.rules.Aggregates[i].Name}
-			if v.Known {
-				value.Text = v.Decimal.String()
-			}
-			d.Evidence = append(d.Evidence, value)
-		})
-	}
-	for _, id := range o.Errors[:min(len(o.Errors), maxErrors)] {
-		d.Evidence = append(d.Evidence, events.Value{Name: ErrorPrefix + id})
 	}
 }

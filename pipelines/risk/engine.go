@@ -1,20 +1,31 @@
 package risk
 
 import (
+	"time"
+
 	"sluice/rules"
 	"sluice/schemas/events"
 )
 
-// Engine is a ruleset made ready to run: which aggregates each kind of event adds to, and by which keys. It does not
-// change and may serve many States.
+// Engine is a live ruleset and its shadows made ready to run: which aggregates each kind of event adds to, and by which
+// keys. An aggregate that several of them declare is kept once. An Engine does not change and may serve many States.
 type Engine struct {
+	sets   []*ruleset             // the live one, then the shadows
+	series map[uint32]*definition // by rules.Aggregate.ID
+	adds   [maxKinds][]keyed
+	asked  [maxKinds][]*definition // what brakes count of each kind of event
+	counts map[uint32]*definition  // what brakes count, by definition.id
+	idle   map[string]int64        // how long an entity matters after its newest event, in milliseconds, by what its key starts with
+}
+
+// ruleset is one ruleset of an engine.
+type ruleset struct {
 	rules  *rules.Ruleset
 	id     string
-	series map[uint32]*definition // by rules.Aggregate.ID
-	defs   []*definition          // by index of the aggregate in the ruleset; equal definitions are one
-	adds   [maxKinds][]keyed
-	before [maxKinds][]int  // Since aggregates that this kind adds to and a rule of this kind reads
-	idle   map[string]int64 // how long an entity matters after its newest event, in milliseconds, by what its key starts with
+	number int             // in Engine.sets
+	defs   []*definition   // by index of the aggregate in the ruleset; equal definitions are one
+	brakes []*brake        // by index of the rule, nil where it has none
+	before [maxKinds][]int // Since aggregates that this kind adds to and a rule of this kind reads
 }
 
 // maxKinds bounds the numbers of event kinds: rules.Kinds has as many bits.
@@ -29,6 +40,7 @@ type keyed struct {
 // definition is one aggregate's state, whatever names it has.
 type definition struct {
 	id     uint32
+	set    int // number of the ruleset it was first found in, whose frame answers where
 	fn     rules.Func
 	amount rules.Amount
 	field  rules.Field
@@ -36,31 +48,75 @@ type definition struct {
 	where  *rules.Condition
 	by     rules.Key
 	tile   int64 // milliseconds
+	delay  int64 // milliseconds that the window ends before the event
+	span   int64 // tiles of the window
+	keep   int64 // tiles of window and delay
+	hops   uint8 // of the longest cycle
 }
 
-// NewEngine makes a loaded ruleset ready.
-func NewEngine(rs *rules.Ruleset) *Engine {
-	e := &Engine{rules: rs, id: rs.ID(), series: make(map[uint32]*definition, len(rs.Aggregates)), idle: map[string]int64{}}
+// define makes an aggregate's definition.
+func define(a *rules.Aggregate, set int) *definition {
+	d := &definition{id: a.ID, set: set, fn: a.Func, amount: a.Amount, field: a.Field, of: a.Of, where: a.Where, by: a.By, hops: uint8(a.Hops)}
+	d.slide(a.Window, a.Delay)
+	return d
+}
+
+// slide divides window and delay into tiles: 96 a window, fewer if the two would have more than maxTiles together.
+func (d *definition) slide(window, delay time.Duration) {
+	w := window.Milliseconds()
+	d.delay = delay.Milliseconds()
+	d.span = max(1, min(tilesPerWindow, maxTiles*w/(w+d.delay)))
+	d.tile = (w + d.span - 1) / d.span
+	d.keep = d.span + (d.delay+d.tile-1)/d.tile
+}
+
+// NewEngine makes loaded rulesets ready: the live one decides, the shadows are asked beside it.
+func NewEngine(live *rules.Ruleset, shadows ...*rules.Ruleset) *Engine {
+	e := &Engine{series: map[uint32]*definition{}, counts: map[uint32]*definition{}, idle: map[string]int64{}}
+	e.include(live)
+	for _, s := range shadows {
+		e.include(s)
+	}
+	return e
+}
+
+// include makes one more ruleset ready.
+func (e *Engine) include(rs *rules.Ruleset) {
+	set := &ruleset{rules: rs, id: rs.ID(), number: len(e.sets)}
+	e.sets = append(e.sets, set)
 	for i := range rs.Aggregates {
 		a := &rs.Aggregates[i]
 		d := e.series[a.ID]
 		if d == nil {
-			d = &definition{a.ID, a.Func, a.Amount, a.Field, a.Of, a.Where, a.By, a.Window.Milliseconds() / tilesPerWindow}
+			d = define(a, set.number)
 			e.series[a.ID] = d
 			e.schedule(d)
 		}
-		e.defs = append(e.defs, d)
-		// The longest window of the key's aggregates, with its coarse edge.
-		e.idle[a.By.String()] = max(e.idle[a.By.String()], (tilesPerWindow+1)*d.tile)
+		set.defs = append(set.defs, d)
+		e.matters(a.By.String(), d)
 	}
 	for _, kind := range events.Kinds() {
 		for _, i := range rs.Reads(kind) {
 			if a := &rs.Aggregates[i]; a.Func == rules.Since && a.Of.Has(kind) {
-				e.before[kind] = append(e.before[kind], i)
+				set.before[kind] = append(set.before[kind], i)
 			}
 		}
 	}
-	return e
+	e.brake(set)
+}
+
+// matters notes how long entities whose key starts with a prefix are kept: the longest window and delay of their series,
+// with its coarse edge.
+func (e *Engine) matters(prefix string, d *definition) {
+	e.idle[prefix] = max(e.idle[prefix], (d.keep+1)*d.tile)
+}
+
+// definitions are the series that an entity can have.
+func (e *Engine) definitions(key string) map[uint32]*definition {
+	if prefix(key) == brakesPrefix {
+		return e.counts
+	}
+	return e.series
 }
 
 // schedule notes which kinds of events add to a definition, grouped by key so that an entity is looked up once an event.
@@ -83,5 +139,14 @@ func (e *Engine) schedule(d *definition) {
 	}
 }
 
-// Ruleset returns the ruleset the engine runs.
-func (e *Engine) Ruleset() *rules.Ruleset { return e.rules }
+// Ruleset returns the live ruleset.
+func (e *Engine) Ruleset() *rules.Ruleset { return e.sets[0].rules }
+
+// Shadows returns the shadow rulesets, in the order of State.Shadows.
+func (e *Engine) Shadows() []*rules.Ruleset {
+	var out []*rules.Ruleset
+	for _, set := range e.sets[1:] {
+		out = append(out, set.rules)
+	}
+	return out
+}

@@ -14,6 +14,8 @@ import (
 const (
 	// tilesPerWindow is how finely a window slides: a tile is 1/96 of it, 15 minutes of a day.
 	tilesPerWindow = 96
+	// maxTiles bounds the tiles of a window and its delay together: a delay of more than three windows makes them larger.
+	maxTiles = 4 * tilesPerWindow
 	// maxMembers is up to how many distinct values are counted exactly; beyond it the value not seen for longest is
 	// forgotten, so that the count stays at maxMembers (in each partition, for a shared entity).
 	maxMembers = 256
@@ -32,22 +34,26 @@ type series struct {
 	id       uint32 // definition
 	currency uint16 // packed ISO 4217 code, 0 where there is none
 	def      *definition
-	tiles    []tile   // ascending; empty for distinct
-	members  []member // ascending by hash; for distinct
+	newest   int64    // the latest tile that something was added to
+	tiles    []tile   // ascending; empty for distinct and cycle
+	members  []member // ascending by hash, then hops; for distinct and cycle
 }
 
 // tile holds what happened in 1/96 of a window. What a and b are depends on the function: Count: a events. Sum, Min, Max:
-// b minor units. Avg: both. Since: the first and the last event, milliseconds into the tile. Age has one tile, the latest;
-// a is when the first event was, milliseconds since 1970.
+// b minor units. Avg: both. Stddev: both, and the sum of the squares. Since: the first and the last event, milliseconds into
+// the tile. Age has one tile, the latest; a is when the first event was, milliseconds since 1970.
 type tile struct {
-	index int64 // time / tile
-	a, b  int64
+	index   int64 // time / tile
+	a, b    int64
+	squares uint128
 }
 
-// member is one distinct value, and in which tiles it was seen first and last.
+// member is one distinct value, and in which tiles it was seen first and last. For cycle it is an account whose money has
+// come here: over how many hops, in which tile it left there and in which it came.
 type member struct {
 	hash        uint64 // memberBits of it
 	first, last int64
+	hops        uint8
 }
 
 // memberBits is how much of a value's hash is kept: among 256 values two look alike once in 10^10.
@@ -74,29 +80,41 @@ func (e *entity) open(d *definition, currency uint16) *series {
 		e.series = append(e.series, series{})
 	}
 	s := &e.series[len(e.series)-1]
-	*s = series{id: d.id, currency: currency, def: d, tiles: s.tiles[:0], members: s.members[:0]}
+	s.clear(d, currency)
 	return s
 }
 
-// touch moves the entity on to an event's time: what no later event can see is dropped.
-func (e *entity) touch(ms int64) {
-	e.newest = max(e.newest, ms)
+// clear makes the series an empty one of a definition; it keeps its room.
+func (s *series) clear(d *definition, currency uint16) {
+	*s = series{id: d.id, currency: currency, def: d, tiles: s.tiles[:0], members: s.members[:0]}
+}
+
+// forget drops the series that are idle when the newest event of their partition was at ms.
+func (e *entity) forget(ms int64) {
 	kept := 0
 	for i := range e.series {
-		s := &e.series[i]
-		s.prune(e.newest/s.def.tile - tilesPerWindow)
-		if len(s.tiles)+len(s.members) > 0 {
-			if kept != i {
-				e.series[kept], e.series[i] = e.series[i], e.series[kept]
-			}
-			kept++
+		if e.series[i].idle(ms) {
+			continue
 		}
+		if kept != i {
+			e.series[kept], e.series[i] = e.series[i], e.series[kept]
+		}
+		kept++
 	}
 	e.series = e.series[:kept]
 }
 
-// prune drops what is older than a tile.
-func (s *series) prune(oldest int64) {
+// idle says whether the window has passed over everything in the series when the newest event of its partition was at ms.
+// It depends on nothing but the series itself, so that what else is kept of the entity does not show.
+func (s *series) idle(ms int64) bool { return (s.newest+s.def.keep+1)*s.def.tile < ms }
+
+// advance moves the series on to a tile: what is older than it keeps is dropped.
+func (s *series) advance(index int64) {
+	if index <= s.newest {
+		return
+	}
+	s.newest = index
+	oldest := index - s.def.keep
 	gone := 0
 	for gone < len(s.tiles) && s.tiles[gone].index < oldest {
 		gone++
@@ -105,11 +123,19 @@ func (s *series) prune(oldest int64) {
 		s.tiles = append(s.tiles[:0], s.tiles[gone:]...)
 	}
 	for i := range s.members {
-		if s.members[i].last < oldest {
-			s.members = slices.DeleteFunc(s.members, func(m member) bool { return m.last < oldest })
+		if s.fades(&s.members[i]) < oldest {
+			s.members = slices.DeleteFunc(s.members, func(m member) bool { return s.fades(&m) < oldest })
 			return
 		}
 	}
+}
+
+// fades is the tile that a member leaves the window with.
+func (s *series) fades(m *member) int64 {
+	if s.def.fn == rules.Cycle {
+		return m.first // the money left its first account there
+	}
+	return m.last
 }
 
 // at returns the tile of an index, a new one if there is none.
@@ -128,6 +154,7 @@ func (s *series) at(index int64) (t *tile, fresh bool) {
 // add counts an event at ms; amount and hash as the function needs them.
 func (s *series) add(ms, amount int64, hash uint64) {
 	index := ms / s.def.tile
+	s.advance(index)
 	if s.def.fn == rules.Distinct {
 		s.meet(hash, index)
 		return
@@ -146,6 +173,10 @@ func (s *series) add(ms, amount int64, hash uint64) {
 	case rules.Avg:
 		t.a++
 		t.b = saturatingAdd(t.b, amount)
+	case rules.Stddev:
+		t.a++
+		t.b = saturatingAdd(t.b, amount)
+		t.squares = t.squares.add(square(amount))
 	case rules.Min:
 		if fresh || amount < t.b {
 			t.b = amount
@@ -194,7 +225,7 @@ func (s *series) meet(hash uint64, index int64) {
 		m.first, m.last = min(m.first, index), max(m.last, index)
 		return
 	}
-	s.members = slices.Insert(s.members, i, member{hash, index, index})
+	s.members = slices.Insert(s.members, i, member{hash: hash, first: index, last: index})
 	if len(s.members) <= maxMembers {
 		return
 	}
@@ -228,8 +259,11 @@ func (e *entity) encode(out []byte) []byte {
 }
 
 func (s *series) encode(out []byte, newest int64) []byte {
-	if s.def.fn == rules.Distinct {
+	if s.def.keepsMembers() {
 		for _, m := range s.members {
+			if s.def.fn == rules.Cycle {
+				out = append(out, m.hops)
+			}
 			out = append(out, byte(m.hash), byte(m.hash>>8), byte(m.hash>>16), byte(m.hash>>24), byte(m.hash>>32), byte(m.hash>>40))
 			out = binary.AppendUvarint(out, uint64(newest-m.last))
 			out = binary.AppendUvarint(out, uint64(m.last-m.first))
@@ -248,12 +282,19 @@ func (s *series) encode(out []byte, newest int64) []byte {
 		if usesB(s.def.fn) {
 			out = binary.AppendUvarint(out, uint64(t.b))
 		}
+		if s.def.fn == rules.Stddev {
+			out = binary.AppendUvarint(out, t.squares.hi)
+			out = binary.AppendUvarint(out, t.squares.lo)
+		}
 	}
 	return out
 }
 
+// keepsMembers says whether the function is kept as members, not tiles.
+func (d *definition) keepsMembers() bool { return d.fn == rules.Distinct || d.fn == rules.Cycle }
+
 func usesA(f rules.Func) bool {
-	return f == rules.Count || f == rules.Avg || f == rules.Since || f == rules.Age
+	return f == rules.Count || f == rules.Avg || f == rules.Stddev || f == rules.Since || f == rules.Age
 }
 func usesB(f rules.Func) bool { return f != rules.Count && f != rules.Age }
 
@@ -327,8 +368,8 @@ func (r *reader) header() (id uint32, currency uint16, payload string) {
 	return id, currency, r.take(int(r.number()))
 }
 
-// decode reads an entity that check has passed. Series that no aggregate of the engine keeps any more are left out.
-func (e *entity) decode(blob string, engine *Engine) {
+// decode reads an entity that check has passed. Series that have no definition any more are left out.
+func (e *entity) decode(blob string, definitions map[uint32]*definition) {
 	e.newest, e.series = 0, e.series[:0]
 	if blob == "" {
 		return
@@ -337,7 +378,7 @@ func (e *entity) decode(blob string, engine *Engine) {
 	e.newest = r.number()
 	for len(r.rest) > 0 {
 		id, currency, payload := r.header()
-		if d := engine.series[id]; d != nil {
+		if d := definitions[id]; d != nil {
 			e.open(d, currency).decode(payload, e.newest/d.tile)
 		}
 	}
@@ -353,7 +394,7 @@ func (s *series) decodeOne(blob string, d *definition, currency uint16) bool {
 	for len(r.rest) > 0 {
 		id, cur, payload := r.header()
 		if id == d.id && cur == currency {
-			s.id, s.currency, s.def, s.tiles, s.members = id, cur, d, s.tiles[:0], s.members[:0]
+			s.clear(d, currency)
 			s.decode(payload, newest/d.tile)
 			return true
 		}
@@ -363,15 +404,20 @@ func (s *series) decodeOne(blob string, d *definition, currency uint16) bool {
 
 func (s *series) decode(payload string, newest int64) {
 	r := reader{rest: payload}
-	if s.def.fn == rules.Distinct {
+	if s.def.keepsMembers() {
 		for len(r.rest) > 0 {
+			hops := "\x00"
+			if s.def.fn == rules.Cycle {
+				hops = r.take(1)
+			}
 			h := r.take(memberBits / 8)
 			if r.bad {
 				return
 			}
-			m := member{hash: uint64(h[0]) | uint64(h[1])<<8 | uint64(h[2])<<16 | uint64(h[3])<<24 | uint64(h[4])<<32 | uint64(h[5])<<40}
+			m := member{hops: hops[0], hash: uint64(h[0]) | uint64(h[1])<<8 | uint64(h[2])<<16 | uint64(h[3])<<24 | uint64(h[4])<<32 | uint64(h[5])<<40}
 			m.last = newest - r.number()
 			m.first = m.last - r.number()
+			s.newest = max(s.newest, m.last)
 			s.members = append(s.members, m)
 		}
 		return
@@ -389,6 +435,11 @@ func (s *series) decode(payload string, newest int64) {
 		if usesB(s.def.fn) {
 			t.b = r.number()
 		}
+		if s.def.fn == rules.Stddev {
+			t.squares.hi = uint64(r.number())
+			t.squares.lo = uint64(r.number())
+		}
+		s.newest = max(s.newest, t.index)
 		s.tiles = append(s.tiles, t)
 	}
 }

@@ -2,8 +2,10 @@ package risk_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -20,7 +22,7 @@ import (
 )
 
 // everything has an aggregate of each function, private and shared, and a rule for each that always fires and has read
-// it. 96 minutes make tiles of one minute.
+// it; and a rule with a brake. 96 minutes make tiles of one minute.
 const everything = `
 ruleset: everything
 version: 1
@@ -41,10 +43,17 @@ aggregates:
   since_customer: {since: [payment.initiated, behavior.signed_in], by: customer, window: 96m}
   since_device: {since: behavior.signed_in, by: device, window: 96m}
   age_device: {age: [payment.initiated, behavior.signed_in], by: device, window: 96m}
+  stddev_customer: {stddev: payment.amount, of: payment.initiated, by: customer, window: 96m}
+  stddev_merchant: {stddev: payment.amount, of: payment.initiated, by: merchant, window: 96m}
+  count_before: {count: payment.initiated, by: customer, window: 96m, delay: 96m}
+  sum_before: {sum: payment.amount, of: payment.initiated, by: merchant, window: 96m, delay: 600m}
+  devices_before: {distinct: device, of: payment.initiated, by: merchant, window: 96m, delay: 100m}
+  cycle: {cycle: payment.initiated, where: payment.amount >= 2, window: 96m, hops: 4}
 rules:
+  - {id: stop, when: payment.amount >= 10, brake: {share: 0.3, window: 96m, after: 3}, then: {verdict: decline, reason: R, say: s}}
 `
 
-func load(t testing.TB, source string) *risk.Engine {
+func load(t interface{ Fatal(...any) }, source string) *risk.Engine {
 	rs, err := rules.Load("test.yaml", []byte(source))
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +70,7 @@ func withRules(source string, names ...string) string {
 }
 
 var all = []string{"count_customer", "count_pair", "count_device", "count_large", "sum_customer", "sum_merchant", "sum_pair", "received", "avg_device", "min_device",
-	"max_device", "customers_device", "devices_merchant", "since_customer", "since_device", "age_device"}
+	"max_device", "customers_device", "devices_merchant", "since_customer", "since_device", "age_device", "stddev_customer", "stddev_merchant", "count_before", "sum_before", "devices_before", "cycle"}
 
 // model answers an aggregate from the list of all events, as far as the promise goes: values between the events surely
 // in the window and those perhaps in it.
@@ -69,6 +78,7 @@ type model struct {
 	key, forKey func(*events.Event) string
 	of          func(*events.Event) bool
 	window      time.Duration
+	delay, tile time.Duration                                                                       // tile: 1/96 of the window, unless said
 	answer      func(m *model, got string, sure, perhaps []*events.Event, now *events.Event) string // "" is right
 	past        []*events.Event                                                                     // all there were so far
 	unordered   bool                                                                                // some of them came late
@@ -112,6 +122,13 @@ var models = map[string]model{
 	"since_customer":   {key: customer, of: anyKind, window: window, answer: since, except: true},
 	"since_device":     {key: device, of: signedIn, window: window, answer: since, except: true},
 	"age_device":       {key: device, of: anyKind, window: window, answer: age},
+	"stddev_customer":  {key: customer, of: paid, window: window, answer: deviation},
+	"stddev_merchant":  {key: merchant, of: paid, window: window, answer: deviation},
+	"count_before":     {key: customer, of: paid, window: window, delay: window, answer: between(countOf)},
+	"sum_before":       {key: merchant, of: paid, window: window, delay: 10 * time.Hour, tile: 2 * time.Minute, answer: between(sumOf)},
+	"devices_before": {key: merchant, of: func(e *events.Event) bool { return paid(e) && e.DeviceID != "" }, window: window, delay: 100 * time.Minute,
+		answer: distinct(device), members: true},
+	"cycle": {key: func(*events.Event) string { return "one graph" }, of: func(e *events.Event) bool { return paid(e) && major(e) >= 2 }, window: window, answer: cycleWithin(4)},
 }
 
 type answer = func(*model, string, []*events.Event, []*events.Event, *events.Event) string
@@ -225,6 +242,29 @@ func average(_ *model, got string, sure, perhaps []*events.Event, now *events.Ev
 	return ""
 }
 
+// deviation wants the population's, as far as the window is sure; it is rounded down to two decimals beyond the currency's.
+func deviation(_ *model, got string, sure, perhaps []*events.Event, now *events.Event) string {
+	n, err := strconv.ParseFloat(got, 64)
+	switch {
+	case err != nil && len(sameCurrency(sure, now)) > 0:
+		return "want a deviation"
+	case err != nil:
+		return ""
+	case len(sure) == len(perhaps):
+		mean, squares := sumOf(sure, now)/float64(len(sameCurrency(sure, now))), 0.0
+		for _, e := range sameCurrency(sure, now) {
+			squares += (major(e) - mean) * (major(e) - mean)
+		}
+		want := math.Sqrt(squares / float64(len(sameCurrency(sure, now))))
+		if unit := math.Pow10(-now.Currency.Exponent() - 2); n > want+1e-6 || n < want-unit-1e-6 {
+			return fmt.Sprintf("want %v", want)
+		}
+	case n < 0 || n > (maxOf(perhaps, now)-minOf(perhaps, now))/2+1e-9:
+		return "further apart than what was paid"
+	}
+	return ""
+}
+
 func distinct(of func(*events.Event) string) answer {
 	values := func(es []*events.Event) float64 {
 		seen := map[string]bool{}
@@ -270,7 +310,7 @@ func drawEvents(t *rapid.T, n int, late time.Duration) []events.Event {
 		now = now.Add(rapid.SampledFrom([]time.Duration{0, time.Second, 20 * time.Second, time.Minute, 7 * time.Minute, time.Hour,
 			window - time.Millisecond, window, window + 61*time.Second, 5 * time.Hour}).Draw(t, "pause"))
 		e := events.Event{ID: fmt.Sprint(i), Source: "test", Kind: events.PaymentInitiated, Time: now, CustomerID: pick("customer", "c0", "c1", "c2", "c3"),
-			DeviceID: pick("device", "", "d0", "d1"), MerchantID: pick("merchant", "", "m0"), CounterpartyID: pick("payee", "", "c0", "c1"),
+			DeviceID: pick("device", "", "d0", "d1"), MerchantID: pick("merchant", "", "m0"), CounterpartyID: pick("payee", "", "c0", "c1", "c2", "c3"),
 			Amount: rapid.Int64Range(1, 2000).Draw(t, "amount"), Currency: events.MustCurrency(pick("currency", "CNY", "CNY", "JPY")),
 			Method: eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET}
 		if late > 0 && rapid.Bool().Draw(t, "late") {
@@ -345,7 +385,8 @@ func (m *model) check(got string, past []events.Event) string {
 			newest = past[i].Time
 		}
 	}
-	tile := m.window / 96
+	tile := cmp.Or(m.tile, m.window/96)
+	end := now.Time.Add(-m.delay)
 	m.past, m.unordered = nil, false
 	var sure, perhaps []*events.Event
 	for i := range past {
@@ -355,24 +396,24 @@ func (m *model) check(got string, past []events.Event) string {
 		if !m.of(e) || m.key(e) != forKey(now) || m.except && e == now {
 			continue
 		}
-		if e.Time.After(newest.Add(-m.window)) && !e.Time.After(now.Time) {
+		if e.Time.After(newest.Add(-m.window-m.delay)) && e.Time.After(end.Add(-m.window)) && !e.Time.After(end) {
 			sure = append(sure, e)
 		}
-		nearEdge := now.Time
-		if newest.After(now.Time) {
-			nearEdge = now.Time.Add(tile)
+		nearEdge := end
+		if newest.After(end) {
+			nearEdge = end.Add(tile)
 		}
-		if e.Time.After(now.Time.Add(-m.window-tile)) && !e.Time.After(nearEdge) || m.seenAgain(e, past, now) {
+		if e.Time.After(end.Add(-m.window-tile)) && !e.Time.After(nearEdge) || m.seenAgain(e, past, end) {
 			perhaps = append(perhaps, e)
 		}
 	}
 	return m.answer(m, got, sure, perhaps, now)
 }
 
-// seenAgain: a value seen before a late event and again after it may count, though its earlier sighting has left the window.
-func (m *model) seenAgain(e *events.Event, past []events.Event, now *events.Event) bool {
-	return m.members && slices.ContainsFunc(past, func(later events.Event) bool { return later.Time.After(now.Time) }) &&
-		!e.Time.After(now.Time.Add(m.window/96))
+// seenAgain: a value seen before the window and again after it may count, though its earlier sighting has left the window.
+func (m *model) seenAgain(e *events.Event, past []events.Event, end time.Time) bool {
+	return m.members && slices.ContainsFunc(past, func(later events.Event) bool { return later.Time.After(end) }) &&
+		!e.Time.After(end.Add(m.window/96))
 }
 
 // gateState is the compacted topic: the newest value of each key of each partition.
@@ -491,15 +532,8 @@ func TestTwoGatesAgreeWithOne(t *testing.T) {
 			if got := gates[p].Decide(p, &sequence[i]); !reflect.DeepEqual(got, want[i]) {
 				t.Fatalf("event %d\ngot  %+v\nwant %+v", i, got, want[i])
 			}
-			gates[p].Staged(func(q int32, key, value []byte) {
-				for _, g := range gates { // its own is ignored
-					if err := g.Follow(q, key, value); err != nil {
-						t.Fatal(err)
-					}
-				}
-			})
 			disk.take(gates[p])
-			gates[p].Commit()
+			tellOthers(t, gates, int(p))
 		}
 		// What the other gate shares goes when it is dropped, and nothing else.
 		before := owner(engine, 0)
@@ -509,6 +543,18 @@ func TestTwoGatesAgreeWithOne(t *testing.T) {
 			t.Fatalf("%d entities of its own after Drop, want %d", got, want)
 		}
 	})
+}
+
+// tellOthers lets the other gates follow what one has staged, and commits it.
+func tellOthers(t *rapid.T, gates []*risk.State, one int) {
+	gates[one].Staged(func(p int32, key, value []byte) {
+		for _, g := range gates { // its own is ignored
+			if err := g.Follow(p, key, value); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	gates[one].Commit()
 }
 
 // TestSameEventsSameBytes: decisions are equal to the byte, and so is what is kept.

@@ -34,7 +34,6 @@ type working struct {
 	entity  entity
 	event   uint64 // number of the event that looked at it last
 	queued  bool   // its key is in the queue
-	idle    int64  // milliseconds after its newest event that it matters
 }
 
 func newPartition(id int32) *partition {
@@ -105,14 +104,13 @@ func (s *State) load(p *partition, key []byte, shared bool) *working {
 		}
 		w.key, w.shared, w.changed, w.event = string(key), shared, false, 0
 		w.blob = s.stored(p, w.key, shared)
-		w.entity.decode(w.blob, s.engine)
-		w.queued, w.idle = w.blob != "", s.engine.idle[prefix(w.key)]
+		w.entity.decode(w.blob, s.engine.definitions(w.key))
+		w.queued = w.blob != ""
 		p.staged[w.key] = w
 	}
-	// Whether the sweep has come by yet must not show: an entity that is idle when an event first looks at it is as good as
-	// forgotten.
-	if w.event != s.now.number && w.entity.newest+w.idle < p.newestStaged() {
-		w.entity.newest, w.entity.series = 0, w.entity.series[:0]
+	// Whether the sweep has come by yet must not show: what is idle when an event first looks at it is as good as forgotten.
+	if w.event != s.now.number {
+		w.entity.forget(p.newestStaged())
 	}
 	w.event = s.now.number
 	return w

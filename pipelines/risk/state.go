@@ -18,7 +18,8 @@ import (
 // until Commit or Abort, so that it stands or falls with the Kafka transaction. It is not safe for concurrent use.
 type State struct {
 	engine *Engine
-	frame  *rules.Frame
+	askers []asker // one for each ruleset of the engine
+	lists  rules.Lists
 	owned  map[int32]*partition
 	order  []int32 // the owned partitions, ascending
 	shared map[string][]partial
@@ -29,8 +30,11 @@ type State struct {
 	reading  reading
 	scratch  series
 	key      []byte
+	payer    []byte // the key of a transfer's payer
 	free     []*working
 	currency [256]uint16 // packed codes by events.Currency
+	shadows  []Shadow    // of the event decided last
+	told     telling
 }
 
 // partial is one partition's part of a shared entity.
@@ -60,19 +64,25 @@ func NewState(engine *Engine) *State {
 // Engine returns the engine in use.
 func (s *State) Engine() *Engine { return s.engine }
 
-// SetEngine changes the ruleset, between transactions only. Aggregates whose definition did not change keep what they have
-// counted; the others start from nothing.
+// SetEngine changes the rulesets, between transactions only. Aggregates whose definition did not change keep what they have
+// counted, those of a shadow that becomes the live ruleset too; the others start from nothing.
 func (s *State) SetEngine(engine *Engine) {
 	s.mustBeSettled("SetEngine")
 	before := s.engine
 	s.engine = engine
-	s.frame = engine.rules.NewFrame()
+	s.askers, s.shadows = s.askers[:0], s.shadows[:0]
+	for _, set := range engine.sets {
+		s.askers = append(s.askers, asker{s, set, set.rules.NewFrame()})
+	}
 	if before != nil && !maps.Equal(before.idle, engine.idle) {
 		for _, p := range s.owned {
 			s.requeue(p)
 		}
 	}
 }
+
+// SetLists gives the lists that conditions and snoozes ask, from the next event on; nil: every list is empty.
+func (s *State) SetLists(lists rules.Lists) { s.lists = lists }
 
 // mustBeSettled holds the caller to its order of calls: what is staged belongs to one engine and one assignment.
 func (s *State) mustBeSettled(call string) {

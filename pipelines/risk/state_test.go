@@ -262,7 +262,7 @@ func TestIdleEntitiesAreForgotten(t *testing.T) {
 		decide(e)
 	})
 	disk.take(state)
-	if n := state.Entities(); n > 3 { // customer, device and their pair
+	if n := state.Entities(); n > 5 { // customer, device and their pair; what the brake counts
 		t.Errorf("%d entities are left", n)
 	}
 	left := 0
@@ -329,7 +329,7 @@ func TestFollowKeepsSharedEntitiesOfOthersOnly(t *testing.T) {
 		t.Fatalf("%d entities of an owned partition followed", n)
 	}
 	follow(1)
-	if n := here.Entities(); n != 3 { // device, merchant, merchant+device
+	if n := here.Entities(); n != 4 { // device, merchant, merchant+device, and what the brake counts
 		t.Fatalf("%d entities followed", n)
 	}
 	for key := range disk[1] {

@@ -3,6 +3,7 @@ package events
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -33,6 +34,7 @@ type Hit struct {
 	Rule   string
 	Score  int32
 	Reason string // reason code
+	Braked bool   // held by its brake: it could ask for review, not decline
 }
 
 // Value is an aggregate as it was when a decision read it.
@@ -49,7 +51,9 @@ type Decision struct {
 	Hits     []Hit
 	Ruleset  string // "fraud@3"
 	Evidence []Value
-	Tier     string // value tier of the customer at that moment, "" unknown
+	Tier     string   // value tier of the customer at that moment, "" unknown
+	Trace    []byte   // what the rules read and answered; rules.Explain reads it
+	Snoozed  []string // ids of rules that held but are snoozed for one of the event's entities
 
 	Topic     string // where the event stood: the input topic, without prefix
 	Partition int32
@@ -71,6 +75,20 @@ func PositionID(topic string, partition int32, offset int64) string {
 	return string(b)
 }
 
+// ParsePositionID reads what PositionID wrote; false if it did not write that.
+func ParsePositionID(id string) (topic string, partition int32, offset int64, ok bool) {
+	parts := strings.Split(id, "/")
+	if len(parts) != 3 {
+		return "", 0, 0, false
+	}
+	p, err := strconv.ParseInt(parts[1], 10, 32)
+	offset, err2 := strconv.ParseInt(parts[2], 10, 64)
+	if err != nil || err2 != nil || PositionID(parts[0], int32(p), offset) != id || p < 0 || offset < 0 {
+		return "", 0, 0, false
+	}
+	return parts[0], int32(p), offset, true
+}
+
 // EncodeDecision writes a decision for its decided topic, in CloudEvents binary mode with Protobuf data.
 func EncodeDecision(d *Decision) ([]Header, []byte, error) {
 	e := &d.Event
@@ -78,9 +96,7 @@ func EncodeDecision(d *Decision) ([]Header, []byte, error) {
 		DecisionId: d.ID(), Verdict: eventsv1.Verdict(d.Verdict), Score: d.Score, Ruleset: d.Ruleset, Tier: d.Tier,
 		EventId: e.ID, EventSource: e.Source, EventType: e.Kind.String(), EventTimeUs: e.Time.UnixMicro(), Label: e.Label,
 		Topic: d.Topic, Partition: d.Partition, Offset: d.Offset, ReceivedUs: d.Received.UnixMicro(),
-	}
-	for i := range d.Hits {
-		m.Hits = append(m.Hits, &eventsv1.Hit{RuleId: d.Hits[i].Rule, Score: d.Hits[i].Score, Reason: d.Hits[i].Reason})
+		Hits: encodeHits(d.Hits), Snoozed: d.Snoozed, Trace: d.Trace,
 	}
 	for i := range d.Evidence {
 		m.Evidence = append(m.Evidence, &eventsv1.Value{Name: d.Evidence[i].Name, Value: d.Evidence[i].Text})
@@ -116,12 +132,10 @@ func DecodeDecision(value []byte) (Decision, error) {
 			Time: time.UnixMicro(m.EventTimeUs).UTC(), Label: m.Label},
 		Verdict: Verdict(m.Verdict), Score: m.Score, Ruleset: m.Ruleset, Tier: m.Tier,
 		Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Received: time.UnixMicro(m.ReceivedUs).UTC(),
+		Hits: decodeHits(m.Hits), Snoozed: m.Snoozed, Trace: m.Trace,
 	}
 	if d.Verdict == NoVerdict || d.Verdict > Duplicate {
 		return Decision{}, reject(CodeInvalid, "verdict", "%d is no verdict", m.Verdict)
-	}
-	for _, h := range m.Hits {
-		d.Hits = append(d.Hits, Hit{h.RuleId, h.Score, h.Reason})
 	}
 	for _, v := range m.Evidence {
 		d.Evidence = append(d.Evidence, Value{v.Name, v.Value})
@@ -154,4 +168,20 @@ func dataFamily(m *eventsv1.Decision) Family {
 		return Behavior
 	}
 	return NoFamily
+}
+
+func encodeHits(hits []Hit) []*eventsv1.Hit {
+	var m []*eventsv1.Hit
+	for i := range hits {
+		m = append(m, &eventsv1.Hit{RuleId: hits[i].Rule, Score: hits[i].Score, Reason: hits[i].Reason, Braked: hits[i].Braked})
+	}
+	return m
+}
+
+func decodeHits(m []*eventsv1.Hit) []Hit {
+	var hits []Hit
+	for _, h := range m {
+		hits = append(hits, Hit{h.RuleId, h.Score, h.Reason, h.Braked})
+	}
+	return hits
 }

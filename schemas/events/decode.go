@@ -26,6 +26,8 @@ const (
 	MaxIDBytes = 128
 	// MaxWordBytes bounds short words: channels, reasons, products.
 	MaxWordBytes = 64
+	// MaxNameBytes bounds a name: ISO 20022 gives a party's name 140 characters, in Chinese of three bytes each.
+	MaxNameBytes = 420
 	// MaxTextBytes bounds free text.
 	MaxTextBytes = 2000
 	// MaxAhead is how far an event's time may lie ahead of the moment Kafka took it: clocks differ, but not by more.
@@ -331,6 +333,7 @@ func paymentFields(e *Event, m *eventsv1.PaymentEvent) *Rejection {
 	e.PaymentID, e.CustomerID, e.AccountID, e.CounterpartyID = m.PaymentId, m.CustomerId, m.AccountId, m.CounterpartyId
 	e.MerchantID, e.MerchantMCC, e.Channel, e.CardToken = m.MerchantId, m.MerchantCategory, m.Channel, m.CardToken
 	e.DeviceID, e.Method, e.Purpose, e.Reason = m.DeviceId, m.Method, m.Purpose, m.Reason
+	e.CustomerName, e.CounterpartyName = m.CustomerName, m.CounterpartyName
 	var c checker
 	c.id("payment_id", m.PaymentId, true)
 	c.id("customer_id", m.CustomerId, true)
@@ -342,6 +345,8 @@ func paymentFields(e *Event, m *eventsv1.PaymentEvent) *Rejection {
 	c.word("reason", m.Reason, false)
 	c.mcc(m.MerchantCategory)
 	c.cardToken(m.CardToken)
+	c.name("customer_name", m.CustomerName)
+	c.name("counterparty_name", m.CounterpartyName)
 	c.enum("purpose", int32(m.Purpose), eventsv1.PaymentPurpose_name, true)
 	c.enum("method", int32(m.Method), eventsv1.PaymentMethod_name, e.Kind == PaymentInitiated)
 	e.Amount, e.Currency = c.amount("amount", m.Amount, m.Currency)
@@ -360,7 +365,7 @@ func decodeLoan(e *Event, env envelope) *Rejection {
 // loanFields checks a loan's data and lays it flat.
 func loanFields(e *Event, m *eventsv1.LoanEvent) *Rejection {
 	e.LoanID, e.CustomerID, e.Product, e.LoanPurpose = m.LoanId, m.CustomerId, m.Product, m.Purpose
-	e.Channel, e.DeviceID, e.Reason = m.Channel, m.DeviceId, m.Reason
+	e.Channel, e.DeviceID, e.Reason, e.CustomerName = m.Channel, m.DeviceId, m.Reason, m.CustomerName
 	e.TermMonths, e.Age, e.EmploymentMonths, e.BureauScore = m.TermMonths, m.Age, m.EmploymentMonths, m.BureauScore
 	applied := e.Kind == LoanApplied
 	var c checker
@@ -371,6 +376,7 @@ func loanFields(e *Event, m *eventsv1.LoanEvent) *Rejection {
 	c.word("channel", m.Channel, false)
 	c.id("device_id", m.DeviceId, false)
 	c.word("reason", m.Reason, false)
+	c.name("customer_name", m.CustomerName)
 	c.bounds("term_months", m.TermMonths, 0, MaxTermMonths)
 	if applied && m.TermMonths == 0 {
 		c.fail(CodeMissing, "term_months", "an application says its number of monthly instalments, 1 to %d", MaxTermMonths)
@@ -404,6 +410,7 @@ func decodeBehavior(e *Event, env envelope) *Rejection {
 func behaviorFields(e *Event, m *eventsv1.BehaviorEvent) *Rejection {
 	e.CustomerID, e.Channel, e.DeviceID, e.SessionID, e.Subject = m.CustomerId, m.Channel, m.DeviceId, m.SessionId, m.Subject
 	e.PayeeID, e.DocumentHash, e.KYCLevel, e.Text = m.PayeeId, m.DocumentHash, m.KycLevel, m.Text
+	e.CustomerName = m.CustomerName
 	var c checker
 	c.id("customer_id", m.CustomerId, true)
 	c.word("channel", m.Channel, false)
@@ -412,6 +419,7 @@ func behaviorFields(e *Event, m *eventsv1.BehaviorEvent) *Rejection {
 	c.id("subject", m.Subject, false)
 	c.id("payee_id", m.PayeeId, e.Kind == BehaviorPayeeAdded)
 	c.id("document_hash", m.DocumentHash, false)
+	c.name("customer_name", m.CustomerName)
 	c.bounds("kyc_level", m.KycLevel, 0, 3)
 	if len(m.Text) > MaxTextBytes {
 		c.fail(CodeOversized, "text", "%d bytes; at most %d", len(m.Text), MaxTextBytes)
@@ -431,6 +439,7 @@ func (c *checker) fail(code Code, field, format string, args ...any) {
 
 func (c *checker) id(field, s string, required bool)   { c.text(field, s, MaxIDBytes, required) }
 func (c *checker) word(field, s string, required bool) { c.text(field, s, MaxWordBytes, required) }
+func (c *checker) name(field, s string)                { c.text(field, s, MaxNameBytes, false) }
 
 func (c *checker) text(field, s string, limit int, required bool) {
 	switch {

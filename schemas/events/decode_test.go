@@ -1,9 +1,12 @@
 package events
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +105,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"no method", field("method", 0), CodeMissing, "method"},
 		{"method 99", field("method", 99), CodeInvalid, "method"},
 		{"long id", field("payment_id", strings.Repeat("x", MaxIDBytes+1)), CodeOversized, "payment_id"},
+		{"long name", field("customer_name", strings.Repeat("x", MaxNameBytes+1)), CodeOversized, "customer_name"},
+		{"control character in a name", field("counterparty_name", "张\u2028伟\u0085"), CodeInvalid, "counterparty_name"},
 		{"control character", field("device_id", "a\nb"), CodeInvalid, "device_id"},
 		{"no amount", field("amount", ""), CodeMissing, "amount"},
 		{"zero", field("amount", "0.00"), CodeAmount, "zero"},
@@ -160,7 +165,7 @@ func TestEncodingsAgree(t *testing.T) {
 			}
 		}
 		d := Decision{Event: e, Verdict: Verdict(rapid.IntRange(1, 5).Draw(t, "verdict")), Score: 7, Ruleset: "r@1", Tier: "gold",
-			Hits: []Hit{{"a", 7, "R1"}}, Evidence: []Value{{"n", "3"}}, Topic: e.Kind.Family().Topic(), Partition: 3, Offset: 9, Received: noon}
+			Hits: []Hit{{"a", 7, "R1", true}}, Trace: []byte{1, 0, 2}, Snoozed: []string{"b"}, Evidence: []Value{{"n", "3"}}, Topic: e.Kind.Family().Topic(), Partition: 3, Offset: 9, Received: noon}
 		_, value, err := EncodeDecision(&d)
 		if err != nil {
 			t.Fatal(err)
@@ -170,7 +175,8 @@ func TestEncodingsAgree(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.Event != e || got.Verdict != d.Verdict || got.ID() != d.ID() || len(got.Hits) != 1 || got.Hits[0] != d.Hits[0] ||
-			got.Evidence[0] != d.Evidence[0] || got.Received != d.Received || got.Tier != d.Tier || got.Ruleset != d.Ruleset {
+			got.Evidence[0] != d.Evidence[0] || got.Received != d.Received || got.Tier != d.Tier || got.Ruleset != d.Ruleset ||
+			!bytes.Equal(got.Trace, d.Trace) || !slices.Equal(got.Snoozed, d.Snoozed) {
 			t.Fatalf("got  %+v\nwant %+v", got, d)
 		}
 	})
@@ -207,19 +213,23 @@ func anyEvent(t *rapid.T) Event {
 		e.Country, e.Latitude, e.Longitude, e.Located = "CN", 31.2, 121.5, true
 	}
 	amount := rapid.Int64Range(1, MaxAmount)
+	name := rapid.SampledFrom([]string{"", "张伟", "Zoë O’Hara-Núñez", strings.Repeat("龘", MaxNameBytes/3)})
 	switch e.Kind.Family() {
 	case Payment:
+		e.CustomerName, e.CounterpartyName = name.Draw(t, "customer name"), name.Draw(t, "counterparty name")
 		e.PaymentID, e.AccountID, e.MerchantID, e.MerchantMCC, e.CardToken = id.Draw(t, "payment"), maybe("account"), "m1", "5411", maybe("card")
 		e.CounterpartyID, e.Reason = "other"+id.Draw(t, "counterparty"), maybe("reason")
 		e.Amount, e.Currency = amount.Draw(t, "amount"), MustCurrency(currency)
 		e.Method = eventsv1.PaymentMethod(rapid.Int32Range(1, 4).Draw(t, "method"))
 		e.Purpose = eventsv1.PaymentPurpose(rapid.Int32Range(1, 4).Draw(t, "purpose"))
 	case Loan:
+		e.CustomerName = name.Draw(t, "customer name")
 		e.LoanID, e.Product, e.LoanPurpose, e.Reason = id.Draw(t, "loan"), "cash", maybe("purpose"), maybe("reason")
 		e.Amount, e.Currency = amount.Draw(t, "amount"), MustCurrency(currency)
 		e.TermMonths, e.AnnualRate = rapid.Int32Range(1, MaxTermMonths).Draw(t, "term"), Rate(rapid.Int64Range(0, int64(RateOne)).Draw(t, "rate"))
 		e.MonthlyIncome, e.Age, e.EmploymentMonths, e.BureauScore = amount.Draw(t, "income"), 30, 12, 700
 	case Behavior:
+		e.CustomerName = name.Draw(t, "customer name")
 		e.SessionID, e.Subject, e.PayeeID, e.DocumentHash, e.KYCLevel, e.Text = maybe("session"), maybe("subject"), "p1", maybe("doc"), 2, maybe("text")
 	}
 	return e
@@ -272,6 +282,53 @@ func FuzzDecodeDecision(f *testing.F) {
 		}
 		if err == nil && d.Verdict.String() == "none" {
 			t.Fatal("a decision without a verdict")
+		}
+	})
+}
+
+// A shadow's verdict survives its encoding; one that lacks what identifies it is refused with a reason.
+func TestShadowVerdicts(t *testing.T) {
+	t.Parallel()
+	want := ShadowVerdict{DecisionID: "payments/3/9", Shadow: "strict", Ruleset: "fraud@4", Verdict: Decline, Score: 90,
+		Hits: []Hit{{"a", 90, "R1", false}}, Snoozed: []string{"b"}, Trace: []byte{1, 2}, LiveRuleset: "fraud@3", LiveVerdict: Approve, LiveScore: 10,
+		EventID: "e1", EventSource: "app", Kind: PaymentInitiated, CustomerID: "c1", EventTime: noon, Label: "mule"}
+	_, value, err := EncodeShadowVerdict(&want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := DecodeShadowVerdict(value); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
+	}
+	for what, edit := range map[string]func(*ShadowVerdict){
+		"decision": func(v *ShadowVerdict) { v.DecisionID = "" }, "shadow": func(v *ShadowVerdict) { v.Shadow = "" },
+		"ruleset": func(v *ShadowVerdict) { v.Ruleset = "" }, "kind": func(v *ShadowVerdict) { v.Kind = 0 },
+		"verdict": func(v *ShadowVerdict) { v.Verdict = NoVerdict }, "live verdict": func(v *ShadowVerdict) { v.LiveVerdict = Duplicate + 1 },
+	} {
+		v := want
+		edit(&v)
+		_, value, err := EncodeShadowVerdict(&v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rej *Rejection
+		if _, err := DecodeShadowVerdict(value); !errors.As(err, &rej) {
+			t.Errorf("without its %s it is accepted, or refused without a reason: %v", what, err)
+		}
+	}
+}
+
+// FuzzDecodeShadowVerdict: any bytes give a shadow's verdict or a reason.
+func FuzzDecodeShadowVerdict(f *testing.F) {
+	_, value, _ := EncodeShadowVerdict(&ShadowVerdict{DecisionID: "payments/0/1", Shadow: "s", Ruleset: "r@1", Verdict: Review, LiveVerdict: Approve, Kind: LoanApplied, EventTime: noon})
+	f.Add(value)
+	f.Fuzz(func(t *testing.T, value []byte) {
+		v, err := DecodeShadowVerdict(value)
+		var rej *Rejection
+		if err != nil && !errors.As(err, &rej) {
+			t.Fatalf("an error without a reason: %v", err)
+		}
+		if err == nil && (v.Verdict.String() == "none" || v.LiveVerdict.String() == "none") {
+			t.Fatal("a shadow's verdict without a verdict")
 		}
 	})
 }

@@ -85,7 +85,7 @@ func (e *Event) payment() *eventsv1.PaymentEvent {
 		PaymentId: e.PaymentID, CustomerId: e.CustomerID, AccountId: e.AccountID, CounterpartyId: e.CounterpartyID,
 		MerchantId: e.MerchantID, MerchantCategory: e.MerchantMCC, Channel: e.Channel, Method: e.Method, Purpose: e.Purpose,
 		Amount: e.amountText(e.Amount), Currency: e.Currency.Code(), CardToken: e.CardToken, DeviceId: e.DeviceID, Ip: e.IP,
-		Location: e.location(), Reason: e.Reason,
+		Location: e.location(), Reason: e.Reason, CustomerName: e.CustomerName, CounterpartyName: e.CounterpartyName,
 	}
 }
 
@@ -95,6 +95,7 @@ func (e *Event) loan() *eventsv1.LoanEvent {
 		TermMonths: e.TermMonths, Purpose: e.LoanPurpose, MonthlyIncome: e.amountText(e.MonthlyIncome),
 		OutstandingDebt: e.amountText(e.OutstandingDebt), Age: e.Age, EmploymentMonths: e.EmploymentMonths,
 		BureauScore: e.BureauScore, Channel: e.Channel, DeviceId: e.DeviceID, Ip: e.IP, Location: e.location(), Reason: e.Reason,
+		CustomerName: e.CustomerName,
 	}
 	if e.Kind == LoanApplied || e.AnnualRate != 0 {
 		m.AnnualRate = FormatRate(e.AnnualRate)
@@ -106,6 +107,7 @@ func (e *Event) behavior() *eventsv1.BehaviorEvent {
 	return &eventsv1.BehaviorEvent{
 		CustomerId: e.CustomerID, Channel: e.Channel, DeviceId: e.DeviceID, Ip: e.IP, Location: e.location(),
 		SessionId: e.SessionID, Subject: e.Subject, PayeeId: e.PayeeID, DocumentHash: e.DocumentHash, KycLevel: e.KYCLevel, Text: e.Text,
+		CustomerName: e.CustomerName,
 	}
 }
 

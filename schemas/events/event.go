@@ -130,20 +130,22 @@ type Event struct {
 	Time   time.Time // when it happened, UTC, microseconds
 	Label  string    // ground truth of a simulated event; rules never see it
 
-	CustomerID     string
-	AccountID      string // "" is the wallet
-	CounterpartyID string // receives a transfer
-	MerchantID     string
-	MerchantMCC    string // ISO 18245, four digits
-	Channel        string
-	CardToken      string
-	DeviceID       string
-	IP             string // canonical text form
-	Country        string // ISO 3166-1 alpha-2
-	Latitude       float64
-	Longitude      float64
-	Located        bool // Latitude and Longitude are known
-	Reason         string
+	CustomerID       string
+	CustomerName     string // as the channel or the identity document says, any script; for screening only
+	AccountID        string // "" is the wallet
+	CounterpartyID   string // receives a transfer
+	CounterpartyName string // as the customer wrote it; for screening only
+	MerchantID       string
+	MerchantMCC      string // ISO 18245, four digits
+	Channel          string
+	CardToken        string
+	DeviceID         string
+	IP               string // canonical text form
+	Country          string // ISO 3166-1 alpha-2
+	Latitude         float64
+	Longitude        float64
+	Located          bool // Latitude and Longitude are known
+	Reason           string
 
 	Amount   int64 // minor units of Currency, > 0 where the kind has an amount
 	Currency Currency

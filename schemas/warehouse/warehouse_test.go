@@ -72,7 +72,7 @@ func TestApply(t *testing.T) {
 	if err := db.QueryRow(t.Context(), "SELECT uniqExact(version) FROM schema_versions").Scan(&steps); err != nil || int(steps) != len(Migrations()) {
 		t.Errorf("%d steps are recorded of %d, %v", steps, len(Migrations()), err)
 	}
-	for _, view := range []string{"verdicts", "daily_totals", "daily_postings", "customer_360", "customer_tiers"} {
+	for _, view := range []string{"verdicts", "daily_totals", "daily_postings", "customer_360", "customer_tiers", "shadow_differences"} {
 		var n uint64
 		if err := db.QueryRow(t.Context(), "SELECT count() FROM "+view).Scan(&n); err != nil || n != 0 {
 			t.Errorf("%s: %d rows, %v", view, n, err)
@@ -105,11 +105,11 @@ func TestTables(t *testing.T) {
 		if name == "schema_versions" {
 			continue
 		}
-		if !strings.Contains(engine, "non_replicated_deduplication_window = 10000") || comment == "" || partition == "" && name != "customer_tiers" {
+		if !strings.Contains(engine, "non_replicated_deduplication_window = 10000") || comment == "" || partition == "" && name != "customer_tiers" && name != "rulesets" {
 			t.Errorf("%s: %s; partitioned by %q; %q", name, engine, partition, comment)
 		}
 	}
-	if err := rows.Err(); err != nil || n != 9 {
+	if err := rows.Err(); err != nil || n != 11 {
 		t.Errorf("%d tables, %v", n, err)
 	}
 	var silent []string

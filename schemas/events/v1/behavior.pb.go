@@ -45,7 +45,10 @@ type BehaviorEvent struct {
 	// Know-your-customer level after behavior.identity_verified, 0 to 3.
 	KycLevel int32 `protobuf:"varint,10,opt,name=kyc_level,json=kycLevel,proto3" json:"kyc_level,omitempty"`
 	// Free words of a complaint, at most 2,000 bytes.
-	Text          string `protobuf:"bytes,11,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,11,opt,name=text,proto3" json:"text,omitempty"`
+	// Name of the customer, in any script, at most 420 bytes, for screening: as stated in behavior.registered, as the identity
+	// document says in behavior.identity_verified.
+	CustomerName  string `protobuf:"bytes,12,opt,name=customer_name,json=customerName,proto3" json:"customer_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,11 +160,18 @@ func (x *BehaviorEvent) GetText() string {
 	return ""
 }
 
+func (x *BehaviorEvent) GetCustomerName() string {
+	if x != nil {
+		return x.CustomerName
+	}
+	return ""
+}
+
 var File_events_v1_behavior_proto protoreflect.FileDescriptor
 
 const file_events_v1_behavior_proto_rawDesc = "" +
 	"\n" +
-	"\x18events/v1/behavior.proto\x12\tevents.v1\x1a\x17events/v1/payment.proto\"\xd2\x02\n" +
+	"\x18events/v1/behavior.proto\x12\tevents.v1\x1a\x17events/v1/payment.proto\"\xf7\x02\n" +
 	"\rBehaviorEvent\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
 	"customerId\x12\x18\n" +
@@ -176,7 +186,8 @@ const file_events_v1_behavior_proto_rawDesc = "" +
 	"\rdocument_hash\x18\t \x01(\tR\fdocumentHash\x12\x1b\n" +
 	"\tkyc_level\x18\n" +
 	" \x01(\x05R\bkycLevel\x12\x12\n" +
-	"\x04text\x18\v \x01(\tR\x04textB#Z!sluice/schemas/events/v1;eventsv1b\x06proto3"
+	"\x04text\x18\v \x01(\tR\x04text\x12#\n" +
+	"\rcustomer_name\x18\f \x01(\tR\fcustomerNameB#Z!sluice/schemas/events/v1;eventsv1b\x06proto3"
 
 var (
 	file_events_v1_behavior_proto_rawDescOnce sync.Once

@@ -91,7 +91,9 @@ type Hit struct {
 	RuleId string                 `protobuf:"bytes,1,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
 	Score  int32                  `protobuf:"varint,2,opt,name=score,proto3" json:"score,omitempty"`
 	// Reason code, for example "R101".
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Its brake held it: it could ask for review, not decline.
+	Braked        bool `protobuf:"varint,4,opt,name=braked,proto3" json:"braked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -145,6 +147,13 @@ func (x *Hit) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *Hit) GetBraked() bool {
+	if x != nil {
+		return x.Braked
+	}
+	return false
 }
 
 // Value is what an aggregate was when the decision was made.
@@ -230,6 +239,10 @@ type Decision struct {
 	ReceivedUs int64 `protobuf:"varint,15,opt,name=received_us,json=receivedUs,proto3" json:"received_us,omitempty"`
 	// Value tier of the customer at that moment; empty when unknown.
 	Tier string `protobuf:"bytes,16,opt,name=tier,proto3" json:"tier,omitempty"`
+	// What the rules read and answered, as rules.Explain takes it; empty when nothing was asked.
+	Trace []byte `protobuf:"bytes,17,opt,name=trace,proto3" json:"trace,omitempty"`
+	// Ids of the rules that held but are snoozed for one of the event's entities: they count for nothing.
+	Snoozed []string `protobuf:"bytes,18,rep,name=snoozed,proto3" json:"snoozed,omitempty"`
 	// Types that are valid to be assigned to Data:
 	//
 	//	*Decision_Payment
@@ -382,6 +395,20 @@ func (x *Decision) GetTier() string {
 	return ""
 }
 
+func (x *Decision) GetTrace() []byte {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
+}
+
+func (x *Decision) GetSnoozed() []string {
+	if x != nil {
+		return x.Snoozed
+	}
+	return nil
+}
+
 func (x *Decision) GetData() isDecision_Data {
 	if x != nil {
 		return x.Data
@@ -438,18 +465,201 @@ func (*Decision_Loan) isDecision_Data() {}
 
 func (*Decision_Behavior) isDecision_Data() {}
 
+// ShadowVerdict is the data of every record on verdicts.shadow: what a shadow ruleset says of an event that the live
+// ruleset decided. It has no effect.
+type ShadowVerdict struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the live decision: "topic/partition/offset" of the event.
+	DecisionId string `protobuf:"bytes,1,opt,name=decision_id,json=decisionId,proto3" json:"decision_id,omitempty"`
+	// Name of the shadow, as it was published. With the decision id it identifies the record.
+	Shadow string `protobuf:"bytes,2,opt,name=shadow,proto3" json:"shadow,omitempty"`
+	// Name and version of the shadow ruleset, "fraud@4".
+	Ruleset string   `protobuf:"bytes,3,opt,name=ruleset,proto3" json:"ruleset,omitempty"`
+	Verdict Verdict  `protobuf:"varint,4,opt,name=verdict,proto3,enum=events.v1.Verdict" json:"verdict,omitempty"`
+	Score   int32    `protobuf:"varint,5,opt,name=score,proto3" json:"score,omitempty"`
+	Hits    []*Hit   `protobuf:"bytes,6,rep,name=hits,proto3" json:"hits,omitempty"`
+	Snoozed []string `protobuf:"bytes,7,rep,name=snoozed,proto3" json:"snoozed,omitempty"`
+	// As in Decision, of the shadow ruleset.
+	Trace []byte `protobuf:"bytes,8,opt,name=trace,proto3" json:"trace,omitempty"`
+	// What the live ruleset said.
+	LiveRuleset string  `protobuf:"bytes,9,opt,name=live_ruleset,json=liveRuleset,proto3" json:"live_ruleset,omitempty"`
+	LiveVerdict Verdict `protobuf:"varint,10,opt,name=live_verdict,json=liveVerdict,proto3,enum=events.v1.Verdict" json:"live_verdict,omitempty"`
+	LiveScore   int32   `protobuf:"varint,11,opt,name=live_score,json=liveScore,proto3" json:"live_score,omitempty"`
+	// The event.
+	EventId     string `protobuf:"bytes,12,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	EventSource string `protobuf:"bytes,13,opt,name=event_source,json=eventSource,proto3" json:"event_source,omitempty"`
+	EventType   string `protobuf:"bytes,14,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	CustomerId  string `protobuf:"bytes,15,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	// Microseconds since 1970-01-01 UTC.
+	EventTimeUs int64 `protobuf:"varint,16,opt,name=event_time_us,json=eventTimeUs,proto3" json:"event_time_us,omitempty"`
+	// Ground truth of a simulated event; not visible to rules.
+	Label         string `protobuf:"bytes,17,opt,name=label,proto3" json:"label,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShadowVerdict) Reset() {
+	*x = ShadowVerdict{}
+	mi := &file_events_v1_decision_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShadowVerdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShadowVerdict) ProtoMessage() {}
+
+func (x *ShadowVerdict) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_decision_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShadowVerdict.ProtoReflect.Descriptor instead.
+func (*ShadowVerdict) Descriptor() ([]byte, []int) {
+	return file_events_v1_decision_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ShadowVerdict) GetDecisionId() string {
+	if x != nil {
+		return x.DecisionId
+	}
+	return ""
+}
+
+func (x *ShadowVerdict) GetShadow() string {
+	if x != nil {
+		return x.Shadow
+	}
+	return ""
+}
+
+func (x *ShadowVerdict) GetRuleset() string {
+	if x != nil {
+		return x.Ruleset
+	}
+	return ""
+}
+
+func (x *ShadowVerdict) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *ShadowVerdict) GetScore() int32 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+func (x *ShadowVerdict) GetHits() []*Hit {
+	if x != nil {
+		return x.Hits
+	}
+	return nil
+}
+
+func (x *ShadowVerdict) GetSnoozed() []string {
+	if x != nil {
+		return x.Snoozed
+	}
+	return nil
+}
+
+func (x *ShadowVerdict) GetTrace() []byte {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
+}
+
+func (x *ShadowVerdict) GetLiveRuleset() string {
+	if x != nil {
+		return x.LiveRuleset
+	}
+	return ""
+}
+
+func (x *ShadowVerdict) GetLiveVerdict() Verdict {
+	if x != nil {
+		return x.LiveVerdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *ShadowVerdict) GetLiveScore() int32 {
+	if x != nil {
+		return x.LiveScore
+	}
+	return 0
+}
+
+func (x *ShadowVerdict) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *ShadowVerdict) GetEventSource() string {
+	if x != nil {
+		return x.EventSource
+	}
+	return ""
+}
+
+func (x *ShadowVerdict) GetEventType() string {
+	if x != nil {
+		return x.EventType
+	}
+	return ""
+}
+
+func (x *ShadowVerdict) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *ShadowVerdict) GetEventTimeUs() int64 {
+	if x != nil {
+		return x.EventTimeUs
+	}
+	return 0
+}
+
+func (x *ShadowVerdict) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
 var File_events_v1_decision_proto protoreflect.FileDescriptor
 
 const file_events_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"\x18events/v1/decision.proto\x12\tevents.v1\x1a\x18events/v1/behavior.proto\x1a\x14events/v1/loan.proto\x1a\x17events/v1/payment.proto\"L\n" +
+	"\x18events/v1/decision.proto\x12\tevents.v1\x1a\x18events/v1/behavior.proto\x1a\x14events/v1/loan.proto\x1a\x17events/v1/payment.proto\"d\n" +
 	"\x03Hit\x12\x17\n" +
 	"\arule_id\x18\x01 \x01(\tR\x06ruleId\x12\x14\n" +
 	"\x05score\x18\x02 \x01(\x05R\x05score\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"1\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06braked\x18\x04 \x01(\bR\x06braked\"1\n" +
 	"\x05Value\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x94\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xc4\x05\n" +
 	"\bDecision\x12\x1f\n" +
 	"\vdecision_id\x18\x01 \x01(\tR\n" +
 	"decisionId\x12,\n" +
@@ -470,11 +680,36 @@ const file_events_v1_decision_proto_rawDesc = "" +
 	"\x06offset\x18\x0e \x01(\x03R\x06offset\x12\x1f\n" +
 	"\vreceived_us\x18\x0f \x01(\x03R\n" +
 	"receivedUs\x12\x12\n" +
-	"\x04tier\x18\x10 \x01(\tR\x04tier\x123\n" +
+	"\x04tier\x18\x10 \x01(\tR\x04tier\x12\x14\n" +
+	"\x05trace\x18\x11 \x01(\fR\x05trace\x12\x18\n" +
+	"\asnoozed\x18\x12 \x03(\tR\asnoozed\x123\n" +
 	"\apayment\x18\x14 \x01(\v2\x17.events.v1.PaymentEventH\x00R\apayment\x12*\n" +
 	"\x04loan\x18\x15 \x01(\v2\x14.events.v1.LoanEventH\x00R\x04loan\x126\n" +
 	"\bbehavior\x18\x16 \x01(\v2\x18.events.v1.BehaviorEventH\x00R\bbehaviorB\x06\n" +
-	"\x04data*\x8d\x01\n" +
+	"\x04data\"\xab\x04\n" +
+	"\rShadowVerdict\x12\x1f\n" +
+	"\vdecision_id\x18\x01 \x01(\tR\n" +
+	"decisionId\x12\x16\n" +
+	"\x06shadow\x18\x02 \x01(\tR\x06shadow\x12\x18\n" +
+	"\aruleset\x18\x03 \x01(\tR\aruleset\x12,\n" +
+	"\averdict\x18\x04 \x01(\x0e2\x12.events.v1.VerdictR\averdict\x12\x14\n" +
+	"\x05score\x18\x05 \x01(\x05R\x05score\x12\"\n" +
+	"\x04hits\x18\x06 \x03(\v2\x0e.events.v1.HitR\x04hits\x12\x18\n" +
+	"\asnoozed\x18\a \x03(\tR\asnoozed\x12\x14\n" +
+	"\x05trace\x18\b \x01(\fR\x05trace\x12!\n" +
+	"\flive_ruleset\x18\t \x01(\tR\vliveRuleset\x125\n" +
+	"\flive_verdict\x18\n" +
+	" \x01(\x0e2\x12.events.v1.VerdictR\vliveVerdict\x12\x1d\n" +
+	"\n" +
+	"live_score\x18\v \x01(\x05R\tliveScore\x12\x19\n" +
+	"\bevent_id\x18\f \x01(\tR\aeventId\x12!\n" +
+	"\fevent_source\x18\r \x01(\tR\veventSource\x12\x1d\n" +
+	"\n" +
+	"event_type\x18\x0e \x01(\tR\teventType\x12\x1f\n" +
+	"\vcustomer_id\x18\x0f \x01(\tR\n" +
+	"customerId\x12\"\n" +
+	"\revent_time_us\x18\x10 \x01(\x03R\veventTimeUs\x12\x14\n" +
+	"\x05label\x18\x11 \x01(\tR\x05label*\x8d\x01\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10VERDICT_OBSERVED\x10\x01\x12\x13\n" +
@@ -496,28 +731,32 @@ func file_events_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_events_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_events_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_events_v1_decision_proto_goTypes = []any{
 	(Verdict)(0),          // 0: events.v1.Verdict
 	(*Hit)(nil),           // 1: events.v1.Hit
 	(*Value)(nil),         // 2: events.v1.Value
 	(*Decision)(nil),      // 3: events.v1.Decision
-	(*PaymentEvent)(nil),  // 4: events.v1.PaymentEvent
-	(*LoanEvent)(nil),     // 5: events.v1.LoanEvent
-	(*BehaviorEvent)(nil), // 6: events.v1.BehaviorEvent
+	(*ShadowVerdict)(nil), // 4: events.v1.ShadowVerdict
+	(*PaymentEvent)(nil),  // 5: events.v1.PaymentEvent
+	(*LoanEvent)(nil),     // 6: events.v1.LoanEvent
+	(*BehaviorEvent)(nil), // 7: events.v1.BehaviorEvent
 }
 var file_events_v1_decision_proto_depIdxs = []int32{
 	0, // 0: events.v1.Decision.verdict:type_name -> events.v1.Verdict
 	1, // 1: events.v1.Decision.hits:type_name -> events.v1.Hit
 	2, // 2: events.v1.Decision.evidence:type_name -> events.v1.Value
-	4, // 3: events.v1.Decision.payment:type_name -> events.v1.PaymentEvent
-	5, // 4: events.v1.Decision.loan:type_name -> events.v1.LoanEvent
-	6, // 5: events.v1.Decision.behavior:type_name -> events.v1.BehaviorEvent
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	5, // 3: events.v1.Decision.payment:type_name -> events.v1.PaymentEvent
+	6, // 4: events.v1.Decision.loan:type_name -> events.v1.LoanEvent
+	7, // 5: events.v1.Decision.behavior:type_name -> events.v1.BehaviorEvent
+	0, // 6: events.v1.ShadowVerdict.verdict:type_name -> events.v1.Verdict
+	1, // 7: events.v1.ShadowVerdict.hits:type_name -> events.v1.Hit
+	0, // 8: events.v1.ShadowVerdict.live_verdict:type_name -> events.v1.Verdict
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_decision_proto_init() }
@@ -539,7 +778,7 @@ func file_events_v1_decision_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_decision_proto_rawDesc), len(file_events_v1_decision_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -59,7 +59,9 @@ type LoanEvent struct {
 	// Where the device was.
 	Location *Location `protobuf:"bytes,17,opt,name=location,proto3" json:"location,omitempty"`
 	// Why it was cancelled or written off: a short code.
-	Reason        string `protobuf:"bytes,18,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,18,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Name of the borrower as the channel knows it, in any script, at most 420 bytes: for screening.
+	CustomerName  string `protobuf:"bytes,19,opt,name=customer_name,json=customerName,proto3" json:"customer_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,11 +222,18 @@ func (x *LoanEvent) GetReason() string {
 	return ""
 }
 
+func (x *LoanEvent) GetCustomerName() string {
+	if x != nil {
+		return x.CustomerName
+	}
+	return ""
+}
+
 var File_events_v1_loan_proto protoreflect.FileDescriptor
 
 const file_events_v1_loan_proto_rawDesc = "" +
 	"\n" +
-	"\x14events/v1/loan.proto\x12\tevents.v1\x1a\x17events/v1/payment.proto\"\xb3\x04\n" +
+	"\x14events/v1/loan.proto\x12\tevents.v1\x1a\x17events/v1/payment.proto\"\xd8\x04\n" +
 	"\tLoanEvent\x12\x17\n" +
 	"\aloan_id\x18\x01 \x01(\tR\x06loanId\x12\x1f\n" +
 	"\vcustomer_id\x18\x02 \x01(\tR\n" +
@@ -247,7 +256,8 @@ const file_events_v1_loan_proto_rawDesc = "" +
 	"\tdevice_id\x18\x0f \x01(\tR\bdeviceId\x12\x0e\n" +
 	"\x02ip\x18\x10 \x01(\tR\x02ip\x12/\n" +
 	"\blocation\x18\x11 \x01(\v2\x13.events.v1.LocationR\blocation\x12\x16\n" +
-	"\x06reason\x18\x12 \x01(\tR\x06reasonB#Z!sluice/schemas/events/v1;eventsv1b\x06proto3"
+	"\x06reason\x18\x12 \x01(\tR\x06reason\x12#\n" +
+	"\rcustomer_name\x18\x13 \x01(\tR\fcustomerNameB#Z!sluice/schemas/events/v1;eventsv1b\x06proto3"
 
 var (
 	file_events_v1_loan_proto_rawDescOnce sync.Once

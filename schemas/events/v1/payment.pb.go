@@ -170,9 +170,13 @@ type PaymentEvent struct {
 	// Where the device was.
 	Location *Location `protobuf:"bytes,15,opt,name=location,proto3" json:"location,omitempty"`
 	// Why it was voided, refunded, charged back or failed: a short code.
-	Reason        string `protobuf:"bytes,16,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Reason string `protobuf:"bytes,16,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Name of the customer as the channel knows it, in any script, at most 420 bytes: for screening.
+	CustomerName string `protobuf:"bytes,17,opt,name=customer_name,json=customerName,proto3" json:"customer_name,omitempty"`
+	// Name of who receives a transfer, as the customer wrote it, at most 420 bytes: for screening.
+	CounterpartyName string `protobuf:"bytes,18,opt,name=counterparty_name,json=counterpartyName,proto3" json:"counterparty_name,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PaymentEvent) Reset() {
@@ -317,6 +321,20 @@ func (x *PaymentEvent) GetReason() string {
 	return ""
 }
 
+func (x *PaymentEvent) GetCustomerName() string {
+	if x != nil {
+		return x.CustomerName
+	}
+	return ""
+}
+
+func (x *PaymentEvent) GetCounterpartyName() string {
+	if x != nil {
+		return x.CounterpartyName
+	}
+	return ""
+}
+
 // Location of a device.
 type Location struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -385,7 +403,7 @@ var File_events_v1_payment_proto protoreflect.FileDescriptor
 
 const file_events_v1_payment_proto_rawDesc = "" +
 	"\n" +
-	"\x17events/v1/payment.proto\x12\tevents.v1\"\xae\x04\n" +
+	"\x17events/v1/payment.proto\x12\tevents.v1\"\x80\x05\n" +
 	"\fPaymentEvent\x12\x1d\n" +
 	"\n" +
 	"payment_id\x18\x01 \x01(\tR\tpaymentId\x12\x1f\n" +
@@ -408,7 +426,9 @@ const file_events_v1_payment_proto_rawDesc = "" +
 	"\tdevice_id\x18\r \x01(\tR\bdeviceId\x12\x0e\n" +
 	"\x02ip\x18\x0e \x01(\tR\x02ip\x12/\n" +
 	"\blocation\x18\x0f \x01(\v2\x13.events.v1.LocationR\blocation\x12\x16\n" +
-	"\x06reason\x18\x10 \x01(\tR\x06reason\"^\n" +
+	"\x06reason\x18\x10 \x01(\tR\x06reason\x12#\n" +
+	"\rcustomer_name\x18\x11 \x01(\tR\fcustomerName\x12+\n" +
+	"\x11counterparty_name\x18\x12 \x01(\tR\x10counterpartyName\"^\n" +
 	"\bLocation\x12\x18\n" +
 	"\acountry\x18\x01 \x01(\tR\acountry\x12\x1a\n" +
 	"\blatitude\x18\x02 \x01(\x01R\blatitude\x12\x1c\n" +

@@ -25,13 +25,15 @@ type Frame struct {
 	snooze     []byte     // scratch
 	questions  []question // of the ruleset
 	answers    []answer   // by question
+	memo       []uint8    // by slot of a shared sub-condition: 0, or 1 + its truth
+	exponent   uint8      // decimals of the event's currency
 }
 
 // NewFrame returns a frame for a ruleset's conditions.
 func (r *Ruleset) NewFrame() *Frame {
 	f := &Frame{values: make([]Value, len(r.Aggregates)), read: make([]bool, len(r.Aggregates)),
 		ruleset: r, models: make([]modelState, len(r.Models)), truths: make([]Truth, len(r.Rules)),
-		questions: r.scope.questions, answers: make([]answer, len(r.scope.questions))}
+		questions: r.scope.questions, answers: make([]answer, len(r.scope.questions)), memo: make([]uint8, r.slots)}
 	f.activation = activation{frame: f, scope: r.scope}
 	return f
 }
@@ -50,6 +52,8 @@ func (f *Frame) Reset(e *events.Event, c Context) {
 	clear(f.read)
 	clear(f.models)
 	clear(f.answers)
+	clear(f.memo)
+	f.exponent = uint8(e.Currency.Exponent())
 	f.outcome.reset()
 }
 
@@ -67,7 +71,7 @@ func (f *Frame) Aggregate(index int) Value {
 
 // amount turns minor units into a decimal of major units.
 func (f *Frame) amount(minor int64) Decimal {
-	return Decimal{minor, uint8(f.event.Currency.Exponent())}
+	return Decimal{minor, f.exponent}
 }
 
 // Evidence calls yield for each aggregate that a rule has read of the event in hand.

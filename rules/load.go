@@ -44,6 +44,9 @@ func load(file string, data []byte, check func(*loader)) (*Ruleset, error) {
 		return nil, d.failed("")
 	}
 	l.ruleset.Lists = l.ruleset.scope.lists()
+	if !l.alone {
+		l.ruleset.share()
+	}
 	l.ruleset.index()
 	return l.ruleset, nil
 }
@@ -64,6 +67,7 @@ type loader struct {
 	ruleset *Ruleset
 	filter  *scope // what where: can name
 	at      places
+	alone   bool // each rule answers all of its condition, for comparison
 }
 
 func (l *loader) load(body ast.Node) {

@@ -26,6 +26,7 @@ type (
 type lowering struct {
 	tree  *ast.AST
 	scope *scope
+	slots map[string]int // of sub-conditions that rules share, by key; nil: none
 }
 
 func (l *lowering) typ(e ast.Expr) valueType { return typeOf(l.tree.GetType(e.ID())) }
@@ -46,6 +47,13 @@ func truthOf(b bool) Truth {
 
 // truth lowers an expression of type bool.
 func (l *lowering) truth(e ast.Expr) truth {
+	if slot, shared := l.slots[l.key(e)]; shared {
+		return memo(slot, l.truthAlone(e))
+	}
+	return l.truthAlone(e)
+}
+
+func (l *lowering) truthAlone(e ast.Expr) truth {
 	switch e.Kind() {
 	case ast.LiteralKind:
 		t := truthOf(e.AsLiteral() == types.True)
@@ -58,16 +66,17 @@ func (l *lowering) truth(e ast.Expr) truth {
 		get := v.flag
 		return func(f *Frame) Truth { return truthOf(get(f)) }
 	case ast.CallKind:
-		return l.truthCall(e.AsCall())
+		return l.truthCall(e)
 	}
 	return nil
 }
 
-func (l *lowering) truthCall(call ast.CallExpr) truth {
+func (l *lowering) truthCall(e ast.Expr) truth {
+	call := e.AsCall()
 	args := call.Args()
 	switch name := call.FunctionName(); name {
 	case operators.LogicalAnd, operators.LogicalOr:
-		return either(l.truth(args[0]), l.truth(args[1]), truthOf(name == operators.LogicalOr))
+		return l.chain(chained(e, name), name)
 	case operators.LogicalNot:
 		return not(l.truth(args[0]))
 	case operators.Conditional:
@@ -92,21 +101,64 @@ func (l *lowering) truthCall(call ast.CallExpr) truth {
 	return nil
 }
 
-// either is && and ||: the first operand that equals decides settles it, even beside an unknown one.
-func either(a, b truth, decides Truth) truth {
-	if a == nil || b == nil {
+// chained are the operands of a chain of && or of ||, in order. The parser balances long chains; here they are flat, so that
+// rules that start alike are found alike.
+func chained(e ast.Expr, op string) []ast.Expr {
+	if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == op {
+		args := e.AsCall().Args()
+		return append(chained(args[0], op), chained(args[1], op)...)
+	}
+	return []ast.Expr{e}
+}
+
+// chain lowers operands of && or ||. How the chain starts, if other rules start alike, is one sub-condition.
+func (l *lowering) chain(operands []ast.Expr, op string) truth {
+	decides := truthOf(op == operators.LogicalOr)
+	for n := len(operands) - 1; n > 1; n-- {
+		if slot, shared := l.slots[l.chainKey(operands[:n], op)]; shared {
+			return anyOf(append([]truth{memo(slot, l.chain(operands[:n], op))}, l.truths(operands[n:])...), decides)
+		}
+	}
+	return anyOf(l.truths(operands), decides)
+}
+
+func (l *lowering) truths(operands []ast.Expr) []truth {
+	all := make([]truth, len(operands))
+	for i, e := range operands {
+		all[i] = l.truth(e)
+	}
+	return all
+}
+
+// anyOf is && and ||: the first operand that equals decides settles it, even beside an unknown one.
+func anyOf(all []truth, decides Truth) truth {
+	if slices.ContainsFunc(all, func(t truth) bool { return t == nil }) {
 		return nil
 	}
+	if len(all) == 2 {
+		a, b := all[0], all[1]
+		return func(f *Frame) Truth {
+			x := a(f)
+			if x == decides {
+				return decides
+			}
+			y := b(f)
+			if y == decides {
+				return decides
+			}
+			return max(x, y, 1-decides)
+		}
+	}
 	return func(f *Frame) Truth {
-		x := a(f)
-		if x == decides {
-			return decides
+		t := 1 - decides
+		for _, one := range all {
+			x := one(f)
+			if x == decides {
+				return decides
+			}
+			t = max(t, x)
 		}
-		y := b(f)
-		if y == decides {
-			return decides
-		}
-		return max(x, y, 1-decides)
+		return t
 	}
 }
 
@@ -154,6 +206,9 @@ func (l *lowering) order(holds func(int) bool, a, b ast.Expr) truth {
 	case l.isWhole(a) && l.isWhole(b):
 		return l.orderWhole(&table, a, b)
 	}
+	if c, ok := constant(l.tree, b); ok && b.Kind() == ast.LiteralKind {
+		return orderConstant(&table, l.precise(a), c)
+	}
 	x, y := l.precise(a), l.precise(b)
 	if x == nil || y == nil {
 		return nil
@@ -171,12 +226,45 @@ func (l *lowering) order(holds func(int) bool, a, b ast.Expr) truth {
 	}
 }
 
+// orderConstant compares with a number written out, whose coefficient at each exponent is worked out beforehand.
+func orderConstant(table *[3]Truth, x precise, c Decimal) truth {
+	if x == nil {
+		return nil
+	}
+	t := *table
+	var scaled [maxExponent + 1]int64
+	var exact [maxExponent + 1]bool
+	for e := c.trim().Exponent; e <= maxExponent; e++ {
+		scaled[e], exact[e] = c.trim().rescale(e)
+	}
+	return func(f *Frame) Truth {
+		d, ok := x(f)
+		switch {
+		case !ok:
+			return Unknown
+		case exact[d.Exponent]:
+			return t[compare(d.Coefficient, scaled[d.Exponent])+1]
+		}
+		return t[d.Compare(c)+1]
+	}
+}
+
 func (l *lowering) orderWhole(table *[3]Truth, a, b ast.Expr) truth {
 	x, y := l.whole(a), l.whole(b)
 	if x == nil || y == nil {
 		return nil
 	}
 	t := *table
+	if c, ok := constant(l.tree, b); ok && b.Kind() == ast.LiteralKind {
+		n := c.Coefficient
+		return func(f *Frame) Truth {
+			m, ok := x(f)
+			if !ok {
+				return Unknown
+			}
+			return t[compare(m, n)+1]
+		}
+	}
 	return func(f *Frame) Truth {
 		m, okm := x(f)
 		if !okm {

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"bytes"
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
@@ -397,4 +399,40 @@ func BenchmarkCondition(b *testing.B) {
 			}
 		})
 	}
+}
+
+// TestSharingChangesNothing: rules made of a few sub-conditions come to the same, answered once for all or in each.
+func TestSharingChangesNothing(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		x := expressions{t}
+		pool := make([]string, rapid.IntRange(1, 4).Draw(t, "pool"))
+		for i := range pool {
+			pool[i] = x.truth(1)
+		}
+		source := language + "rules:\n"
+		for i := range rapid.IntRange(1, 6).Draw(t, "rules") {
+			op := x.pick("op", " && ", " || ")
+			parts := make([]string, rapid.IntRange(1, 5).Draw(t, "parts"))
+			for j := range parts {
+				parts[j] = x.pick("part", pool...)
+			}
+			source += fmt.Sprintf("  - {id: r%d, when: %q, then: {score: 1, reason: R, say: s}}\n", i, strings.Join(parts, op))
+		}
+		shared, err := Load("shared.yaml", []byte(source))
+		if err != nil {
+			t.Fatal(source, err)
+		}
+		each, err := load("each.yaml", []byte(source), func(l *loader) { l.alone = true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := drawFrame(t, shared)
+		g := each.NewFrame()
+		g.Reset(f.event, Context{Tier: f.tier, Aggregates: f.source, Lists: f.lists})
+		a, b := shared.Evaluate(f), each.Evaluate(g)
+		if fmt.Sprint(idsOf(a.Hits), a.Errors) != fmt.Sprint(idsOf(b.Hits), b.Errors) || !bytes.Equal(f.Trace(nil), g.Trace(nil)) {
+			t.Fatalf("%s\nshared %v %v\neach   %v %v", source, idsOf(a.Hits), a.Errors, idsOf(b.Hits), b.Errors)
+		}
+	})
 }

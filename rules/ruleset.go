@@ -42,6 +42,7 @@ type Ruleset struct {
 	Lists      []string             // the lists that conditions name, sorted
 
 	scope  *scope
+	slots  int            // of shared sub-conditions
 	byKind [kinds][]*Rule // the rules asked of each kind of event
 	reads  [kinds][]int   // the aggregates that those rules may read
 }

@@ -170,6 +170,7 @@ type rulesCommand struct {
 	Publish rulesPublishCommand `cmd:"" help:"Check a ruleset and make it live on every gate."`
 	Show    rulesShowCommand    `cmd:"" help:"Print the live ruleset."`
 	Snooze  rulesSnoozeCommand  `cmd:"" help:"Stop one rule for one customer, card, device, … for a time."`
+	Schema  rulesSchemaCommand  `cmd:"" help:"Print the JSON Schema of ruleset files, for editors."`
 }
 
 type rulesCheckCommand struct {
@@ -408,4 +409,11 @@ func userName() string {
 		return u.Username
 	}
 	return ""
+}
+
+type rulesSchemaCommand struct{}
+
+func (c *rulesSchemaCommand) Run(e *environment) error {
+	_, err := e.out.Write(rules.Schema())
+	return err
 }

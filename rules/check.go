@@ -47,6 +47,7 @@ func (l *loader) check() {
 	}
 	l.checkSameRules()
 	l.checkAggregates()
+	l.checkModels()
 	l.checkReasons()
 	l.checkOutcomes(canFire)
 	if l.ruleset.Conversion != nil && !l.converts() {
@@ -213,6 +214,16 @@ func (l *loader) checkAggregates() {
 		names[meaning{a.ID, a.For}] = a.Name
 		if a.Where != nil && l.never(a) {
 			l.fail(at, "%s never counts anything: where: never holds on %s", a.Name, kindsText(a.Of))
+		}
+	}
+}
+
+// checkModels refuses models that no rule asks.
+func (l *loader) checkModels() {
+	for i := range l.ruleset.Models {
+		m := &l.ruleset.Models[i]
+		if !slices.ContainsFunc(l.ruleset.Rules, func(r Rule) bool { return r.When.names[m.Name] || r.When.names[knownPrefix+m.Name] }) {
+			l.failAt(m.Line, 1, "no rule reads the model %s; use it or take it out", m.Name)
 		}
 	}
 }

@@ -33,6 +33,11 @@ const useAll = `  - id: uses
     then: {verdict: review, reason: R1, say: something}
 `
 
+// modelOf is a model of one feature that may not be missing.
+func modelOf(feature string) string {
+	return "models:\n  pd:\n    kind: logistic\n    features: {f: '" + feature + "'}\n    model: '{\"kind\": \"logistic\", \"intercept\": 0, \"features\": [{\"name\": \"f\", \"coefficient\": 1}]}'\n"
+}
+
 func TestCheckRefusesWithPlaceAndRemedy(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("(a|b)*", 60)
@@ -70,6 +75,9 @@ func TestCheckRefusesWithPlaceAndRemedy(t *testing.T) {
 		{"words without a reason", checked("payment.amount > 5") + "reasons:\n  R2: {customer: {en: a, zh: b}, analyst: {en: a, zh: b}}\n", "rules.yaml:10:3: no rule gives the reason R2"},
 		{"decline never reached", file("rules:\n  - {id: a, when: payment.amount > 5" + then + "outcomes: {review: 50, decline: 80}\n"), "rules.yaml:5:24: decline at 80 is never reached: the scores of all rules come to at most 50"},
 		{"decline never reached by loans", file("rules:\n  - {id: a, when: payment.amount > 5" + then + "outcomes: {payment: {review: 50}, loan: {decline: 80}}\n"), "decline at 80 is never reached: the scores of loan rules come to at most 0"},
+		{"a model's missing feature", checked("pd > 0.5") + useAll + aggregatesOfChecks + modelOf("payment.amount / bought"), "when: bought can be unknown"},
+		{"a model that no rule asks", checked("payment.amount > 5") + modelOf("payment.amount"), "rules.yaml:10:1: no rule reads the model pd"},
+		{"a probability beyond one", checked("known(pd) && pd > 1") + modelOf("payment.amount"), "pd > 1 never holds"},
 		{"rates for nothing", checked("payment.amount > 5") + "conversion: {to: CNY, as_of: 2026-11-01, rates: {USD: 7.1}}\n", "rules.yaml:9:1: conversion: no condition calls converted()"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -101,6 +109,11 @@ func TestCheckLetsThrough(t *testing.T) {
 	} {
 		if _, err := Check("rules.yaml", []byte(checked(when)+useAll+aggregatesOfChecks)); err != nil {
 			t.Errorf("%s: %v", when, err)
+		}
+	}
+	for _, feature := range []string{"payment.amount", "payment.amount / mine", "payment.amount / usual", "event.hour < 6 ? 1 : 2"} {
+		if _, err := Check("rules.yaml", []byte(checked("pd > 0.5")+useAll+aggregatesOfChecks+modelOf(feature))); err != nil {
+			t.Errorf("%s: %v", feature, err)
 		}
 	}
 	for name, source := range map[string][]byte{"fraud": packs.Fraud, "credit": packs.Credit, "empty": packs.Empty, "default": packs.Default()} {

@@ -193,11 +193,15 @@ func FuzzLoad(f *testing.F) {
 	for _, s := range []string{
 		"", "a", "- - - -", "? a", "&a [*a]", "!!binary x", "ruleset: {a: 1}\n", "rules: [{when: \"\\u0000\"}]", "\t", "a: |\n\n  x",
 		ruleWhen("payment.amount > 5"), ruleWhen("|\n  known(payment.amount)"), withAggregate("{count: payment, by: [card, device], window: 5m}"),
+		everyKey, ruleWhen(`listed("a", payment.card) || similarity("b", customer.name) > 0.5`), ruleWhen("ratio(event.hour, event.weekday) > 1 && payment.amount / payment.amount < 2"),
 		ruleWhen(`payment.card.matches("a+") && 1.5 * payment.amount > 2`), file("outcomes: {review: 1}\n"),
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if checked, err := Check("fuzz.yaml", data); (checked == nil) == (err == nil) {
+			t.Fatalf("%v and %v", checked, err)
+		}
 		rs, err := Load("fuzz.yaml", data)
 		if (rs == nil) == (err == nil) {
 			t.Fatalf("%v and %v", rs, err)

@@ -36,8 +36,9 @@ type Model struct {
 	Line    int
 
 	model  models.Model
-	inputs []input // in the order of the model's features
-	in     Kinds   // kinds of events that have what the features name
+	inputs []input      // in the order of the model's features
+	in     Kinds        // kinds of events that have what the features name
+	exprs  []*Condition // as inputs
 }
 
 // Features names the model's features, in the order of ModelReason's Feature.
@@ -136,7 +137,7 @@ func (m *Model) score(f *Frame) float64 {
 
 // variable is how a condition names the model.
 func (m *Model) variable(index int) variable {
-	return variable{name: m.Name, typ: decimalType, in: m.in, says: "model", bounds: zeroToOne, through: m.Reads,
+	return variable{name: m.Name, typ: decimalType, in: m.in, says: "model", bounds: zeroToOne, model: m, through: m.Reads,
 		decimal: func(f *Frame) (Decimal, bool) {
 			v := f.Model(index)
 			return v.Decimal, v.Known
@@ -258,7 +259,7 @@ func (l *loader) modelFile(kind string, inline, packed ast.Node) models.Model {
 // features compiles the expression of each of the model's features.
 func (l *loader) features(m *Model, n ast.Node) bool {
 	names := m.Features()
-	m.inputs = make([]input, len(names))
+	m.inputs, m.exprs = make([]input, len(names)), make([]*Condition, len(names))
 	reads, sound := map[int]bool{}, true
 	for _, e := range l.mapping(n, "features of this model", names) {
 		i := slices.Index(names, e.key)
@@ -267,6 +268,7 @@ func (l *loader) features(m *Model, n ast.Node) bool {
 			sound = false
 			continue
 		}
+		m.exprs[i] = c
 		for _, a := range c.reads {
 			reads[a] = true
 		}

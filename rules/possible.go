@@ -83,6 +83,13 @@ func (s *scope) can(tree *ast.AST, e ast.Expr, kind events.Kind, aggregates []Ag
 	p := &possibility{scope: s, aggregates: aggregates, conversion: conversion, kind: kind, tree: tree,
 		numbers: map[string][]Decimal{}, words: map[string][]string{}}
 	p.constants(tree, e)
+	for _, info := range tree.ReferenceMap() {
+		if v := s.vars[strings.TrimPrefix(info.Name, knownPrefix)]; v != nil && v.model != nil {
+			for _, c := range v.model.exprs {
+				p.constants(c.tree(), c.tree().Expr())
+			}
+		}
+	}
 	for _, i := range reads {
 		if w := aggregates[i].Where; w != nil {
 			p.constants(w.tree(), w.tree().Expr())

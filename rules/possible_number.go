@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"math"
 	"slices"
 
 	"cel.dev/cel-go/common/ast"
@@ -150,10 +151,8 @@ func (p *possibility) readable(v *variable) (bounds, bool) {
 	if i := v.reads - 1; i >= 0 && i < len(p.aggregates) && p.aggregates[i].Name == v.name {
 		return p.aggregate(&p.aggregates[i])
 	}
-	for _, name := range v.needs {
-		if need := p.scope.variable(name); need != nil && !p.known(need) {
-			return bounds{}, false
-		}
+	if v.model != nil {
+		return v.bounds, p.modelKnown(v.model)
 	}
 	b := v.bounds
 	if b == (bounds{}) {
@@ -189,6 +188,9 @@ func (p *possibility) aggregate(a *Aggregate) (bounds, bool) {
 		}
 		return aCountFrom(0), true
 	case Sum:
+		if p.counted(a) {
+			return aboveZero, true
+		}
 		return fromZero, true
 	case Avg, Min, Max:
 		return aboveZero, p.counted(a) || p.choose(2) == 0
@@ -201,6 +203,34 @@ func (p *possibility) aggregate(a *Aggregate) (bounds, bool) {
 		return between(MinHops, int64(a.Hops)), p.choose(2) == 0
 	}
 	return fromZero, p.choose(2) == 0
+}
+
+// modelKnown says whether a model has all it needs in the case.
+func (p *possibility) modelKnown(m *Model) bool {
+	tree := p.tree
+	defer func() { p.tree = tree }()
+	for i, c := range m.exprs {
+		p.tree = c.tree()
+		if e := p.tree.Expr(); !m.model.TakesMissing(i) && !p.featureKnown(m, i, e) {
+			p.missing = append(p.missing, missingPhrase(show(p.tree, e)))
+			return false
+		}
+	}
+	return true
+}
+
+func (p *possibility) featureKnown(m *Model, feature int, e ast.Expr) bool {
+	switch typeOf(p.tree.GetType(e.ID())) {
+	case boolType:
+		return p.truth(e) != Unknown
+	case stringType:
+		word := p.text(e)
+		if !word.exact {
+			return word.known && p.either(m.Name+" knows "+show(p.tree, e))
+		}
+		return word.known && !math.IsNaN(m.model.Code(feature, word.word))
+	}
+	return p.numberKnown(e)
 }
 
 // present says whether the event has a field in the case.

@@ -33,15 +33,15 @@ type variable struct {
 	text    func(*Frame) string
 	flag    func(*Frame) bool
 	says    string // for a person
-	through []int  // the aggregates that a model it stands for reads, by index
+	model   *Model // that it stands for, nil: none
+	through []int  // the aggregates that this model reads, by index
 	reads   int    // 1 + the index of the aggregate it is, 0: of the event itself
 
 	// What package events holds of every event it decodes; conditions are checked with it before they run.
-	always   Kinds    // kinds of events on which it is known
-	with     stated   // it is known too where another variable is this word
-	presence string   // a flag: the text variable whose presence it tells
-	needs    []string // variables without which it is unknown
-	bounds   bounds   // what a number can be, its zero value: anything
+	always   Kinds  // kinds of events on which it is known
+	with     stated // it is known too where another variable is this word
+	presence string // a flag: the text variable whose presence it tells
+	bounds   bounds // what a number can be, its zero value: anything
 }
 
 // stated is a text variable being one word.

@@ -75,6 +75,40 @@ func TestLoadRefusesWithPlaceAndRemedy(t *testing.T) {
 		{"filter of another kind", withAggregate("{count: behavior, where: payment.amount > 5, by: customer, window: 1h}"), "payment.amount is never known on behavior.registered"},
 		{"private read for another", withAggregate("{count: payment, by: customer, for: counterparty, window: 1h}"), "can only be read for the customer"},
 		{"reserved name", file("aggregates:\n  payment: {count: payment, by: card, window: 1h}\n"), "cannot name an aggregate"},
+		{"no list", ruleWhen("listed(watch, payment.card)"), "lists are asked by name: write listed(\"watch-cards\", payment.card)"},
+		{"list of a bad name", ruleWhen(`listed("Watch", payment.card)`), "a name has small letters"},
+		{"list of snoozes", ruleWhen(`listed("snooze", payment.card)`), "no condition asks it"},
+		{"list about a literal", ruleWhen(`listed("watch", "4711")`), "lists are asked about a variable"},
+		{"list about a number", ruleWhen(`listed("watch", payment.amount)`), "listed() takes a list and a text"},
+		{"list about a misspelt variable", ruleWhen(`listed("watch", payment.crad)`), `unknown name "payment.crad"; did you mean payment.card?`},
+		{"similar to a misspelt variable", ruleWhen(`similarity("watch", customer.nane) > 0.5`), `did you mean customer.name?`},
+		{"list in a filter", withAggregate(`{count: payment, where: 'listed("watch", payment.card)', by: card, window: 1h}`), "lists change with time, what was counted does not"},
+		{"no rates", ruleWhen("converted(payment.amount) > 5"), "converted() needs rates; write conversion:"},
+		{"conversion of a number", file("conversion: {to: CNY, as_of: 2026-11-01, rates: {USD: 7}}\nrules:\n  - id: a\n    when: converted(5) > 5\n    then: {score: 10, reason: R1, say: s}\n"), "converted() takes an amount"},
+		{"converted twice", file("conversion: {to: CNY, as_of: 2026-11-01, rates: {USD: 7}}\nrules:\n  - id: a\n    when: converted(converted(payment.amount)) > 5\n    then: {score: 10, reason: R1, say: s}\n"), "rules.yaml:6:30: when: it is converted already"},
+		{"converted and not", file("conversion: {to: CNY, as_of: 2026-11-01, rates: {USD: 7}}\nrules:\n  - id: a\n    when: converted(payment.amount) > 3 * payment.amount\n    then: {score: 10, reason: R1, say: s}\n"), "one side is converted, the other is in the event's currency"},
+		{"conversion without a day", file("conversion: {to: CNY, rates: {USD: 7}}\n"), "rules.yaml:3:13: conversion: needs to: (a currency), as_of:"},
+		{"conversion on no day", file("conversion: {to: CNY, as_of: yesterday, rates: {USD: 7}}\n"), `"yesterday" is no day; write it as 2026-11-01`},
+		{"conversion to itself", file("conversion: {to: CNY, as_of: 2026-11-01, rates: {CNY: 7}}\n"), "CNY is what everything is converted to"},
+		{"no currency", file("conversion: {to: yuan, as_of: 2026-11-01, rates: {USD: 7}}\n"), `"yuan" is no ISO 4217 currency`},
+		{"rate of zero", file("conversion: {to: CNY, as_of: 2026-11-01, rates: {USD: 0}}\n"), "a rate is greater than zero"},
+		{"rate of too many digits", file("conversion: {to: CNY, as_of: 2026-11-01, rates: {USD: 7.1234567891}}\n"), "more than 9 digits; round it"},
+		{"rate that is no number", file("conversion: {to: CNY, as_of: 2026-11-01, rates: {USD: 7e3}}\n"), `"7e3" is no plain number`},
+		{"bad missing", file("rules:\n  - id: a\n    when: 'true'\n    missing: ignore\n    then: {score: 1, reason: R, say: s}\n"), `rules.yaml:6:14: missing: "ignore" is not understood; it is one of fire, review, skip`},
+		{"bad block", file("rules:\n  - id: a\n    when: 'true'\n    then: {score: 1, block: finall, reason: R, say: s}\n"), "did you mean final?"},
+		{"block of nothing", file("rules:\n  - id: a\n    when: 'true'\n    then: {score: 1, block: final, reason: R, say: s}\n"), "block: final makes a verdict final"},
+		{"half a brake", file("rules:\n  - id: a\n    when: 'true'\n    then: {score: 1, reason: R, say: s}\n    brake: {share: 0.05}\n"), "brake: needs share:, window: and after:"},
+		{"brake of all", file("rules:\n  - id: a\n    when: 'true'\n    then: {score: 1, reason: R, say: s}\n    brake: {share: 1, window: 1h, after: 5}\n"), "more than 0 and less than 1"},
+		{"brake of an approval", file("rules:\n  - id: a\n    when: 'true'\n    then: {verdict: approve, reason: R, say: s}\n    brake: {share: 0.1, window: 1h, after: 5}\n"), "the rule cannot cause a decline"},
+		{"one language", file("reasons:\n  R1: {customer: {en: a}, analyst: {en: a, zh: b}}\n"), "rules.yaml:4:8: customer: has no zh; both languages are needed"},
+		{"one reader", file("reasons:\n  R1: {customer: {en: a, zh: b}}\n"), "reason R1 needs customer: and analyst:"},
+		{"another language", file("reasons:\n  R1: {customer: {en: a, zh: b, fr: c}, analyst: {en: a, zh: b}}\n"), `customer has no "fr"`},
+		{"too many hops", withAggregate("{cycle: payment, window: 1h, hops: 7}"), "hops is a whole number from 2 to 6"},
+		{"hops of a count", withAggregate("{count: payment, by: card, window: 1h, hops: 3}"), "hops: is for cycle; leave it out"},
+		{"cycle by another", withAggregate("{cycle: payment, by: card, window: 1h}"), "a cycle is kept by counterparty"},
+		{"cycle for another", withAggregate("{cycle: payment, for: card, window: 1h}"), "a cycle is read for the customer"},
+		{"delay of since", withAggregate("{since: payment, by: card, window: 1h, delay: 1h}"), "since looks at the newest events; leave delay: out"},
+		{"delay too long", withAggregate("{count: payment, by: card, window: 20d, delay: 11d}"), "looks back more than 30d"},
 		{"outcomes", file("outcomes: {review: 80, decline: 50}\n"), "review at 80 is never reached"},
 		{"mixed outcomes", file("outcomes: {review: 80, loan: {decline: 50}}\n"), "review stands beside payment or loan"},
 		{"deep", file("rules: " + strings.Repeat("[", 100) + "\n"), "nested more than 64 deep"},
@@ -171,6 +205,7 @@ func TestAggregateIDStandsForTheDefinitionAlone(t *testing.T) {
 		t.Error("the same definition under another name, in other words, has another ID")
 	}
 	for _, other := range []string{
+		`count: payment, where: payment.method == "card", by: card, window: 60m, delay: 60m`,
 		`count: payment, by: card, window: 60m`, `count: payment, where: payment.method == "wallet", by: card, window: 60m`,
 		`count: payment, where: payment.method == "card", by: device, window: 60m`, `count: payment, where: payment.method == "card", by: card, window: 61m`,
 		`count: payment.initiated, where: payment.method == "card", by: card, window: 60m`,
@@ -178,6 +213,34 @@ func TestAggregateIDStandsForTheDefinitionAlone(t *testing.T) {
 		if id("a", other) == base {
 			t.Errorf("{%s} has the same ID", other)
 		}
+	}
+}
+
+// TestAggregateIDHoldsHopsAndRates: what else an aggregate's state depends on; and the numbers under which states are kept
+// stay as they are.
+func TestAggregateIDHoldsHopsAndRates(t *testing.T) {
+	t.Parallel()
+	id := func(head, body string) uint32 {
+		rs, err := Load("a.yaml", []byte(file(head+"aggregates:\n  a: {"+body+"}\n")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rs.Aggregates[0].ID
+	}
+	if id("", "cycle: payment, window: 1h, hops: 3") == id("", "cycle: payment, window: 1h") || id("", "cycle: payment, window: 1h, hops: 4") != id("", "cycle: payment, window: 1h") {
+		t.Error("a cycle's ID does not stand for its hops, 4 where none are said")
+	}
+	conversion := "conversion: {to: CNY, as_of: 2026-11-01, rates: {USD: 7.1}}\n"
+	converted := "count: payment, where: converted(payment.amount) > 5, by: card, window: 1h"
+	if id(conversion, converted) == id(strings.Replace(conversion, "7.1", "7.2", 1), converted) {
+		t.Error("other rates count into the same state")
+	}
+	plain := "count: payment, where: payment.amount > 5, by: card, window: 1h"
+	if id(conversion, plain) != id("", plain) {
+		t.Error("rates that a filter does not use change its state")
+	}
+	if got := id("", `count: payment, where: payment.method == "card", by: card, window: 60m`); got != 0xd2580eba {
+		t.Errorf("the state of an aggregate that is in use is lost: its ID is %#x", got)
 	}
 }
 

@@ -413,7 +413,7 @@ func (p *possibility) wordOptions(v *variable) []fact {
 	}
 	var options []fact
 	closed, isClosed := closedWords[v.name]
-	if !present || slices.Contains(closed, "") {
+	if !present {
 		options = append(options, exactly(""))
 	}
 	named := p.words[v.name]

@@ -258,6 +258,7 @@ func FuzzLoad(f *testing.F) {
 		ruleWhen("payment.amount > 5"), ruleWhen("|\n  known(payment.amount)"), withAggregate("{count: payment, by: [card, device], window: 5m}"),
 		everyKey, ruleWhen(`listed("a", payment.card) || similarity("b", customer.name) > 0.5`), ruleWhen("ratio(event.hour, event.weekday) > 1 && payment.amount / payment.amount < 2"),
 		ruleWhen(`payment.card.matches("a+") && 1.5 * payment.amount > 2`), file("outcomes: {review: 1}\n"),
+		ruleWhen(`payment.card.matches("a+") && 1.5 * payment.amount > 2`), file("outcomes: {review: 1}\n"), withModel,
 	} {
 		f.Add([]byte(s))
 	}

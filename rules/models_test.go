@@ -3,6 +3,7 @@ package rules
 import (
 	"encoding/base64"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,14 @@ func TestModelWithUnknownFeatures(t *testing.T) {
 	if v := f.Model(0); v.Decimal.String() != "0.817574" { // 1.5
 		t.Errorf("pd = %v without the method", v)
 	}
+	if reasons := f.ModelReasons(0); len(reasons) != 3 || reasons[2].Feature != "night" {
+		t.Errorf("reasons %v", reasons)
+	}
+	e.Time = e.Time.Add(9 * time.Hour)
+	f.Reset(e, Context{Aggregates: given{{Decimal{1000_00, 2}, true}}})
+	if reasons := f.ModelReasons(0); len(reasons) != 2 { // neither the method nor the hour adds anything
+		t.Errorf("reasons %v", reasons)
+	}
 }
 
 // counting says how often an aggregate was read.
@@ -131,6 +140,20 @@ func TestModelIsAskedOnceAnEventAndOnlyWhenNeeded(t *testing.T) {
 	f.SetModel(0, Value{Decimal{5, 1}, true})
 	if v := f.Model(0); v.Decimal.String() != "0.5" {
 		t.Errorf("a score given beforehand is %v", v)
+	}
+}
+
+// Deciding by a model takes no memory from event to event.
+func TestModelAllocatesNothing(t *testing.T) {
+	rs := mustLoad(t, withModel)
+	f, e := rs.NewFrame(), cardPayment()
+	var context Context
+	context.Aggregates = given{{Decimal{4000_00, 2}, true}}
+	if n := testing.AllocsPerRun(100, func() {
+		f.Reset(e, context)
+		rs.Evaluate(f)
+	}); n != 0 {
+		t.Errorf("%v allocations an event", n)
 	}
 }
 
@@ -213,5 +236,30 @@ func TestModelMistakes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v\nit should say %q", err, c.want)
 		}
+	}
+}
+
+// listing has one list with one value.
+type listing string
+
+func (l listing) Listed(_, value string, _ time.Time) bool { return value == string(l) }
+
+func (l listing) Similarity(string, string, time.Time) Decimal { return Decimal{} }
+
+// An explanation names what raised the score, from the event and the trace alone; a list may be a feature.
+func TestExplanationNamesWhatRaisedTheScore(t *testing.T) {
+	t.Parallel()
+	rs := mustLoad(t, strings.Replace(withModel, "night: event.hour < 6", `night: 'listed("watch", customer.id)'`, 1))
+	f := rs.NewFrame()
+	f.Reset(cardPayment(), Context{Aggregates: given{{Decimal{1000_00, 2}, true}}, Lists: listing("c")})
+	rs.Evaluate(f)
+	score := f.Model(0).Decimal.String()
+	explained, err := Explain(rs, cardPayment(), f.Trace(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Reading{{"spent_24h", "1000.00"}, {"pd", score}, {"pd: share", "M2 +1.500"}, {"pd: amount", "M1 +1.000"}, {"pd: night", "+1.000"}}
+	if got := explained.Rules[0].Reads; !slices.Equal(got, want) {
+		t.Errorf("the explanation reads %v, want %v", got, want)
 	}
 }

@@ -89,7 +89,7 @@ func (o *Order) check() *Refusal {
 		return Refuse(NoPerson, "a person's name is up to %d bytes of plain text", MaxPerson)
 	case o.Why == "" && slices.Contains([]Action{Approve, Reject, Promote, Rollback}, o.Do):
 		return Refuse(NoReason, "to %s takes a reason; give --why \"…\"", o.Do)
-	case len(o.Why) > MaxWhy || !utf8.ValidString(o.Why):
+	case len(o.Why) > MaxWhy || !utf8.ValidString(o.Why) || strings.ContainsRune(o.Why, 0):
 		return Refuse(TooLong, "a reason is up to %d bytes of text", MaxWhy)
 	case size > MaxDetail:
 		return Refuse(TooLong, "the detail of a step is up to %d bytes; keep the figures, link the report", MaxDetail)
@@ -399,11 +399,26 @@ func (b *Book) add(s *Step) {
 		s.When = head.When
 	}
 	s.Hash = s.Sum()
-	b.Apply(*s)
+	b.apply(*s)
 }
 
-// Apply lets a step take effect that was written down before. It judges nothing: Audit does.
-func (b *Book) Apply(s Step) {
+// Replay returns the book that steps written down before have made: each ruleset's in order, the rulesets in any. It
+// judges nothing: Audit does.
+func Replay(steps []Step) *Book {
+	b := NewBook()
+	for _, s := range steps {
+		b.apply(s)
+	}
+	b.Live = Ref{}
+	for ref, v := range b.Versions {
+		if v.Status == Live {
+			b.Live = ref
+		}
+	}
+	return b
+}
+
+func (b *Book) apply(s Step) {
 	b.Heads[s.Name] = Head{s.Sequence, s.Hash, s.When}
 	v := b.Versions[s.Ref]
 	if v == nil {

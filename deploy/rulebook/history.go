@@ -48,16 +48,20 @@ func (b *Book) History(ctx context.Context, name string) (History, error) {
 
 // Table writes the history for a person.
 func (h History) Table(w io.Writer) error {
-	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	var out strings.Builder
+	table := tabwriter.NewWriter(&out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(table, "WHEN\tWHO\tDID\tTO\tNOW\tWHY")
 	for _, s := range h.Steps {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", s.When.Format("2006-01-02 15:04:05"), s.Who, s.Action, s.Ref, s.To, remark(s))
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	_ = table.Flush() // into memory
 	for _, breach := range h.Breaches {
-		fmt.Fprintf(w, "TAMPERED: %s\n", breach)
+		fmt.Fprintf(&out, "TAMPERED: %s\n", breach)
+	}
+	for line := range strings.Lines(out.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -131,11 +135,9 @@ func (b *Book) Status(ctx context.Context) (Status, error) {
 	err = b.open(ctx, func(d *desk) error {
 		s.ReviewRequired, s.Breaches = d.policy.ReviewRequired, d.breaches
 		for _, v := range d.book.Versions {
-			switch v.Status {
-			case life.Live:
+			if v.Status == life.Live {
 				s.Live = v
-			case life.Superseded, life.RolledBack, life.Rejected, life.Withdrawn:
-			default:
+			} else if WaitsFor(v) != "" {
 				s.Open = append(s.Open, *v)
 			}
 		}
@@ -147,12 +149,12 @@ func (b *Book) Status(ctx context.Context) (Status, error) {
 	return s, err
 }
 
-// waits says what an open version waits for, and from whom.
-func waits(v *life.Version) string {
+// WaitsFor says what a version waits for, and from whom; "" if for nothing.
+func WaitsFor(v *life.Version) string {
 	switch v.Status {
-	case life.Draft:
-		return "a check"
-	case life.Checked:
+	case life.Live, life.Superseded, life.RolledBack, life.Rejected, life.Withdrawn:
+		return ""
+	case life.Draft, life.Checked:
 		return "its test: sluice rules test " + v.Ref.String()
 	case life.Approved:
 		return "promotion, by anybody: sluice rules promote " + v.Ref.String()
@@ -175,7 +177,7 @@ func (s Status) Table(w io.Writer) error {
 		fmt.Fprintln(table, "VERSION\tAUTHOR\tSTATUS\tIN SHADOW\tWAITS FOR")
 		for i := range s.Open {
 			v := &s.Open[i]
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", v.Ref, v.Author, v.Status, map[bool]string{true: "yes", false: "no"}[v.Shadowing], waits(v))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", v.Ref, v.Author, v.Status, map[bool]string{true: "yes", false: "no"}[v.Shadowing], WaitsFor(v))
 		}
 		if err := table.Flush(); err != nil {
 			return err

@@ -114,31 +114,47 @@ func (b *Book) topic(ctx context.Context) (map[string][]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishLimit)
 	defer cancel()
 	name := b.Topic(schemas.Rules)
-	client, err := b.Client(kgo.ConsumeTopics(name), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client, err := b.Client(kgo.ConsumeTopics(name), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords()) // a transaction's marker may be the last record
 	if err != nil {
 		return nil, err
 	}
 	defer client.Close()
-	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, name)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the control topic %s: %w", name, err)
-	}
-	end, _ := ends.Lookup(name, 0)
+	next, end, err := bounds(ctx, kadm.NewClient(client), name)
 	have := map[string][]byte{}
-	for next := int64(0); next < end.Offset; {
+	for err == nil && next < end {
 		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return nil, fmt.Errorf("read the control topic %s: %w", name, err)
-		}
+		err = fetches.Err()
 		fetches.EachRecord(func(r *kgo.Record) {
 			next = r.Offset + 1
+			if r.Attrs.IsControl() {
+				return
+			}
 			if delete(have, string(r.Key)); r.Value != nil {
 				have[string(r.Key)] = r.Value
 			}
 		})
 	}
+	if err != nil {
+		return nil, fmt.Errorf("read the control topic %s: %w", name, err)
+	}
 	return have, nil
+}
+
+// bounds returns the first offset of the control topic and the one after its last.
+func bounds(ctx context.Context, admin *kadm.Client, topic string) (start, end int64, err error) {
+	starts, err := admin.ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	ends, err := admin.ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	first, _ := starts.Lookup(topic, 0)
+	last, _ := ends.Lookup(topic, 0)
+	return first.Offset, last.Offset, err
 }

@@ -79,7 +79,7 @@ func (b *Book) Submit(ctx context.Context, s Submission) (life.Version, error) {
 	})
 }
 
-// Check loads a draft as gates will and writes down that it has no mistake.
+// Check reads a draft as whoever hands it in should have (rules.Check) and writes down that it has no mistake.
 func (b *Book) Check(ctx context.Context, ref life.Ref, by string) (life.Version, error) {
 	return b.order(ctx, &ref, func(d *desk) error { return d.check(ref, by) })
 }
@@ -92,7 +92,8 @@ type Result struct {
 	Detail map[string]string // figures
 }
 
-// Test writes down the outcome of a version's cases. One that failed takes back whatever followed an earlier pass.
+// Test writes down the outcome of a version's cases; a draft is checked first. A test that failed takes back whatever
+// followed an earlier pass.
 func (b *Book) Test(ctx context.Context, ref life.Ref, by string, r Result) (life.Version, error) {
 	return b.result(ctx, life.Test, ref, by, r)
 }
@@ -105,10 +106,16 @@ func (b *Book) RecordBacktest(ctx context.Context, ref life.Ref, by string, r Re
 func (b *Book) result(ctx context.Context, do life.Action, ref life.Ref, by string, r Result) (life.Version, error) {
 	return b.order(ctx, &ref, func(d *desk) error {
 		o := life.Order{Do: do, Ref: ref, By: by, Why: r.Why, Passed: r.Passed, Detail: r.Detail}
-		if v := d.book.Versions[ref]; r.Source != nil {
+		v := d.book.Versions[ref]
+		if r.Source != nil {
 			o.Source = life.SourceHash(r.Source)
 		} else if v != nil {
 			o.Source = v.Source
+		}
+		if v != nil && v.Status == life.Draft && do == life.Test {
+			if err := d.check(ref, by); err != nil {
+				return err
+			}
 		}
 		return d.take(o)
 	})
@@ -117,10 +124,10 @@ func (b *Book) result(ctx context.Context, do life.Action, ref life.Ref, by stri
 // Shadow lets a version decide beside the live one, without effect, in the place of another version of its ruleset.
 func (b *Book) Shadow(ctx context.Context, ref life.Ref, by, why string) (life.Version, error) {
 	return b.published(ctx, &ref, func(d *desk) error {
-		if err := d.loads(ref); err != nil {
+		if err := d.take(life.Order{Do: life.ToShadow, Ref: ref, By: by, Why: why}); err != nil {
 			return err
 		}
-		return d.take(life.Order{Do: life.ToShadow, Ref: ref, By: by, Why: why})
+		return d.loads(ref)
 	})
 }
 
@@ -156,10 +163,10 @@ func (b *Book) Withdraw(ctx context.Context, ref life.Ref, by, why string) (life
 // if it is not any more, the order is refused, so that of two who promote at once one wins and the other looks again.
 func (b *Book) Promote(ctx context.Context, ref, over life.Ref, by, why string) (life.Version, error) {
 	return b.published(ctx, &ref, func(d *desk) error {
-		if err := d.loads(ref); err != nil {
+		if err := d.take(life.Order{Do: life.Promote, Ref: ref, Over: over, By: by, Why: why}); err != nil {
 			return err
 		}
-		return d.take(life.Order{Do: life.Promote, Ref: ref, Over: over, By: by, Why: why})
+		return d.loads(ref)
 	})
 }
 
@@ -198,7 +205,8 @@ func (b *Book) Publish(ctx context.Context, s Submission) (life.Version, error) 
 // nothing is live takes over what is on the control topic, else the ruleset that first returns, both unreviewed. Once it
 // was begun with RequireReview the rulebook requires review of everybody.
 func (b *Book) Begin(ctx context.Context, first func() ([]byte, error)) error {
-	_, err := b.published(ctx, new(life.Ref), func(d *desk) error {
+	began := false
+	_, err := b.order(ctx, new(life.Ref), func(d *desk) error {
 		if b.RequireReview {
 			if _, err := d.tx.Exec(ctx, "UPDATE rulebook SET require_review = true WHERE NOT require_review"); err != nil {
 				return fmt.Errorf("make the rulebook require review: %w", err)
@@ -211,8 +219,16 @@ func (b *Book) Begin(ctx context.Context, first func() ([]byte, error)) error {
 		if err != nil {
 			return err
 		}
+		began = true
 		return d.publish(s, new(life.Ref))
 	})
+	if err != nil {
+		return err
+	}
+	repaired, err := b.Reconcile(ctx)
+	if len(repaired) > 0 && !began {
+		b.Log.Info("Kafka lacked what the rulebook says; it is published now", "keys", repaired)
+	}
 	return err
 }
 
@@ -245,22 +261,14 @@ func (b *Book) Source(ctx context.Context, ref life.Ref) ([]byte, error) {
 	return source, err
 }
 
-// Diff lists what two versions say differently.
-func (b *Book) Diff(ctx context.Context, before, after life.Ref) ([]life.Change, error) {
-	var changes []life.Change
+// Live returns which version is live, the zero Ref for none.
+func (b *Book) Live(ctx context.Context) (life.Ref, error) {
+	var ref life.Ref
 	err := b.open(ctx, func(d *desk) error {
-		x, err := d.source(before)
-		if err != nil {
-			return err
-		}
-		y, err := d.source(after)
-		if err != nil {
-			return err
-		}
-		changes, err = life.Diff(x, y)
-		return err
+		ref = d.book.Live
+		return nil
 	})
-	return changes, err
+	return ref, err
 }
 
 // order carries out what f orders and returns the version that ref then names.
@@ -308,10 +316,14 @@ func (d *desk) submit(s Submission) (life.Ref, error) {
 }
 
 func (d *desk) check(ref life.Ref, by string) error {
-	if err := d.loads(ref); err != nil {
+	if err := d.take(life.Order{Do: life.Check, Ref: ref, By: by}); err != nil {
 		return err
 	}
-	return d.take(life.Order{Do: life.Check, Ref: ref, By: by})
+	source, err := d.source(ref)
+	if err == nil {
+		_, err = rules.Check(ref.String(), source)
+	}
+	return err // a mistake undoes the step
 }
 
 // publish submits a source and makes it live by force.
@@ -323,14 +335,15 @@ func (d *desk) publish(s Submission, ref *life.Ref) error {
 	return d.take(life.Order{Do: life.Publish, Ref: *ref, Over: d.book.Live, By: s.By, Why: s.Why})
 }
 
-// loads says whether this program can run a version: a gate of the same release then can.
+// loads says whether this program can run a version, as it is asked again when gates are about to: the language may have
+// changed since its check.
 func (d *desk) loads(ref life.Ref) error {
 	source, err := d.source(ref)
 	if err != nil {
 		return err
 	}
 	if _, err = rules.Load(ref.String(), source); err != nil {
-		return fmt.Errorf("this sluice cannot load %s, a gate could not either: %w", ref, err)
+		return fmt.Errorf("this sluice cannot load %s, so a gate could not either: %w", ref, err)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (o *Order) check() *Refusal {
 	case len(o.By) > MaxPerson || !utf8.ValidString(o.By) || strings.ContainsFunc(o.By, unicode.IsControl):
 		return Refuse(NoPerson, "a person's name is up to %d bytes of plain text", MaxPerson)
 	case o.Why == "" && slices.Contains([]Action{Approve, Reject, Promote, Rollback}, o.Do):
-		return Refuse(NoReason, "to %s takes a reason; give --why \"…\"", o.Do)
+		return Refuse(NoReason, "%s takes a reason; give --why \"…\"", o.Do)
 	case len(o.Why) > MaxWhy || !utf8.ValidString(o.Why) || strings.ContainsRune(o.Why, 0):
 		return Refuse(TooLong, "a reason is up to %d bytes of text", MaxWhy)
 	case size > MaxDetail:
@@ -167,9 +167,9 @@ var needs = map[Action]string{
 func (c *change) outOfOrder(v *Version) *Refusal {
 	need := needs[c.order.Do]
 	if need != "" && slices.Contains([]Status{Draft, Checked, Tested, Backtested, Shadow}, v.Status) {
-		return Refuse(TooEarly, "%s is %s; %s first needs %s", v.Ref, v.Status, c.order.Do, need)
+		return Refuse(TooEarly, "%s is %s; %s needs %s first", v.Ref, v.Status.Words(), c.order.Do, need)
 	}
-	return Refuse(TooLate, "%s is %s since %s; it cannot %s any more%s", v.Ref, v.Status, day(v.Changed), c.order.Do, further(v))
+	return Refuse(TooLate, "%s is %s since %s; %s is not possible any more%s", v.Ref, v.Status.Words(), day(v.Changed), c.order.Do, further(v))
 }
 
 func further(v *Version) string {
@@ -347,7 +347,7 @@ func (c *change) liveIsStill() *Refusal {
 // displace takes the live version, if there is one, out of force.
 func (c *change) displace(by Ref) {
 	if v := c.Versions[c.Live]; v != nil {
-		c.step(Supersede, v, Live, Superseded, with(nil, detailBy, by.String()))
+		c.step(Supersede, v, Live, Superseded, with(nil, detailFor, by.String()))
 	}
 }
 
@@ -377,14 +377,15 @@ func (c *change) rollback() *Refusal {
 	case !v.WasLive:
 		return Refuse(NeverLive, "%s has never been live; a rollback goes only to what was: promote it instead", ref)
 	}
-	c.step(Rollback, live, Live, RolledBack, with(nil, detailBy, ref.String()))
+	c.step(Rollback, live, Live, RolledBack, with(nil, detailFor, ref.String()))
 	c.step(Restore, v, v.Status, Live, with(nil, detailOver, c.Live.String()))
 	return nil
 }
 
-// step appends a step to the plan. Its place in the chain is given by the book.
+// step appends a step to the plan. Its place in the chain is given by the book. The steps of one order are a microsecond
+// apart, so that their order is seen across rulesets too.
 func (c *change) step(a Action, v *Version, from, to Status, detail map[string]string) *Step {
-	c.steps = append(c.steps, Step{Ref: v.Ref, Action: a, From: from, To: to, Who: c.order.By, When: c.order.When,
+	c.steps = append(c.steps, Step{Ref: v.Ref, Action: a, From: from, To: to, Who: c.order.By, When: c.order.When.Add(time.Duration(len(c.steps)) * time.Microsecond),
 		Why: c.order.Why, Author: v.Author, Source: v.Source, Detail: detail})
 	return &c.steps[len(c.steps)-1]
 }

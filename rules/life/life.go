@@ -41,6 +41,19 @@ const (
 	Withdrawn  Status = "withdrawn"   // given up by the author, for good
 )
 
+// Words returns the status as a sentence has it: "fraud@3 is " + "rolled back".
+func (s Status) Words() string {
+	switch s {
+	case Draft:
+		return "a draft"
+	case Shadow:
+		return "in shadow"
+	case RolledBack:
+		return "rolled back"
+	}
+	return string(s)
+}
+
 // Action is what a step did.
 type Action string
 
@@ -57,9 +70,9 @@ const (
 	Withdraw  Action = "withdraw"
 	Promote   Action = "promote"   // detail "over": what was live until then
 	Publish   Action = "publish"   // live by force, unreviewed; detail as for Promote
-	Supersede Action = "supersede" // what Promote or Publish does to the version that was live
-	Rollback  Action = "rollback"  // what taking back does to the version that was live
-	Restore   Action = "restore"   // what taking back does to the version that is live again
+	Supersede Action = "supersede" // what Promote or Publish does to the version that was live; detail "for": what is live now
+	Rollback  Action = "rollback"  // what taking back does to the version that was live; detail "for"
+	Restore   Action = "restore"   // what taking back does to the version that is live again; detail "over"
 )
 
 // Keys of a step's detail that the state machine writes and reads.
@@ -68,7 +81,7 @@ const (
 	detailOver    = "over"
 	detailLive    = "live"
 	detailWithout = "without"
-	detailBy      = "by_version"
+	detailFor     = "for"
 )
 
 // transition is one line of the closed list of what may happen to a version. A test that passes again, a second backtest

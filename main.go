@@ -19,9 +19,11 @@ import (
 	"sluice/deploy/config"
 	"sluice/deploy/embedded"
 	"sluice/deploy/house"
+	"sluice/deploy/rulebook"
 	"sluice/deploy/verify"
 	"sluice/pipelines/models"
 	"sluice/rules"
+	"sluice/rules/life"
 	"sluice/rules/lists"
 )
 
@@ -168,6 +170,7 @@ func (c *verifyCommand) Run(e *environment) error {
 }
 
 type rulesCommand struct {
+	rulesLifeCommands
 	Check   rulesCheckCommand   `cmd:"" help:"Check a ruleset; each mistake with file, line, column and a suggestion."`
 	Publish rulesPublishCommand `cmd:"" help:"Check a ruleset and make it live on every gate."`
 	Show    rulesShowCommand    `cmd:"" help:"Print the live ruleset."`
@@ -193,30 +196,31 @@ func (c *rulesCheckCommand) Run(e *environment) error {
 }
 
 type rulesPublishCommand struct {
-	config.Config
+	rulesOrder
 	File string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, empty."`
 }
 
 func (c *rulesPublishCommand) Run(e *environment) error {
-	source, err := house.LoadRuleset(c.File)
-	if err != nil {
-		return err
-	}
-	h, err := house.Open(e.ctx, c.Config, house.Options{Needs: house.Kafka, Attach: true, Log: c.Logger(e.err)})
-	if err != nil {
-		return err
-	}
-	defer h.CloseQuietly()
-	if err := h.PublishRuleset(e.ctx, source); err != nil {
-		return err
-	}
-	fmt.Fprintf(e.out, "%s is published; every gate decides by it from its next transaction on\n", c.File)
-	return nil
+	return c.open(e, func(b *rulebook.Book) error {
+		return house.PublishUnreviewed(e.ctx, b, rulebook.Submission{File: c.File, By: c.By, Why: c.Why}, e.out)
+	})
 }
 
-type rulesShowCommand struct{ config.Config }
+type rulesShowCommand struct {
+	config.Config
+	Version string `arg:"" optional:"" help:"NAME@VERSION. Default: what is live."`
+}
 
 func (c *rulesShowCommand) Run(e *environment) error {
+	if c.Version != "" {
+		return house.WithRulebook(e.ctx, c.Config, c.Logger(e.err), func(b *rulebook.Book) error {
+			source, err := house.RulesetText(e.ctx, b, c.Version)
+			if err == nil {
+				_, err = e.out.Write(source)
+			}
+			return err
+		})
+	}
 	h, err := house.Open(e.ctx, c.Config, house.Options{Needs: house.Kafka, Attach: true, Log: c.Logger(e.err)})
 	if err != nil {
 		return err
@@ -227,6 +231,209 @@ func (c *rulesShowCommand) Run(e *environment) error {
 		_, err = e.out.Write(live)
 	}
 	return err
+}
+
+// rulesLifeCommands are the steps of a ruleset's life; see docs/rulebook.md.
+type rulesLifeCommands struct {
+	Submit   rulesSubmitCommand   `cmd:"" help:"Take a new version into the rulebook, checked."`
+	Test     rulesTestCommand     `cmd:"" help:"Write down whether a version's cases pass."`
+	Shadow   rulesShadowCommand   `cmd:"" help:"Let a version decide beside the live one, without effect."`
+	Approve  rulesApproveCommand  `cmd:"" help:"Approve a tested version that somebody else wrote."`
+	Reject   rulesRejectCommand   `cmd:"" help:"Refuse a version that somebody else wrote, for good."`
+	Withdraw rulesWithdrawCommand `cmd:"" help:"Give up a version of one's own, for good."`
+	Promote  rulesPromoteCommand  `cmd:"" help:"Make an approved version live on every gate."`
+	Rollback rulesRollbackCommand `cmd:"" help:"Make live again what was live before; needs no approval."`
+	History  rulesHistoryCommand  `cmd:"" help:"Who did what and why; exit 1 if the audit was tampered with."`
+	Status   rulesStatusCommand   `cmd:"" help:"What is live, in shadow, and waiting for whom; finishes what a crash left unpublished."`
+	Diff     rulesDiffCommand     `cmd:"" help:"Compare two versions: rules added, removed, changed."`
+}
+
+// rulesOrder is what every step takes.
+type rulesOrder struct {
+	config.Config
+	author
+	Why string `help:"The reason, for the audit." placeholder:"TEXT"`
+}
+
+func (c *rulesOrder) open(e *environment, do func(*rulebook.Book) error) error {
+	return house.WithRulebook(e.ctx, c.Config, c.Logger(e.err), do)
+}
+
+// step carries out an order and says where the version then stands.
+func (c *rulesOrder) step(e *environment, version string, do func(*rulebook.Book, life.Ref) (life.Version, error)) error {
+	var ref life.Ref
+	if version != "" {
+		var err error
+		if ref, err = life.ParseRef(version); err != nil {
+			return err
+		}
+	}
+	return c.open(e, func(b *rulebook.Book) error {
+		v, err := do(b, ref)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "%s is %s", v.Ref, v.Status.Words())
+		if waits := rulebook.WaitsFor(&v); waits != "" {
+			fmt.Fprintf(e.out, "; it waits for %s", waits)
+		}
+		fmt.Fprintln(e.out)
+		return nil
+	})
+}
+
+// rulesVersionOrder is what a step of one version takes.
+type rulesVersionOrder struct {
+	rulesOrder
+	Version string `arg:"" help:"NAME@VERSION, such as fraud@3."`
+}
+
+type rulesSubmitCommand struct {
+	rulesOrder
+	File     string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, empty."`
+	Renumber bool   `help:"Write the next version number into the rulebook's copy instead of refusing another."`
+}
+
+func (c *rulesSubmitCommand) Run(e *environment) error {
+	return c.step(e, "", func(b *rulebook.Book, _ life.Ref) (life.Version, error) {
+		return house.SubmitRuleset(e.ctx, b, rulebook.Submission{File: c.File, By: c.By, Why: c.Why, Renumber: c.Renumber})
+	})
+}
+
+type rulesTestCommand struct {
+	rulesVersionOrder
+	Result string `help:"How its cases went: passed or failed." enum:"passed,failed" required:""`
+}
+
+func (c *rulesTestCommand) Run(e *environment) error {
+	return c.step(e, c.Version, func(b *rulebook.Book, ref life.Ref) (life.Version, error) {
+		return b.Test(e.ctx, ref, c.By, rulebook.Result{Passed: c.Result == "passed", Why: c.Why})
+	})
+}
+
+type rulesShadowCommand struct {
+	rulesVersionOrder
+	End bool `help:"End its shadow."`
+}
+
+func (c *rulesShadowCommand) Run(e *environment) error {
+	return c.step(e, c.Version, func(b *rulebook.Book, ref life.Ref) (life.Version, error) {
+		if c.End {
+			return b.Unshadow(e.ctx, ref, c.By, c.Why)
+		}
+		return b.Shadow(e.ctx, ref, c.By, c.Why)
+	})
+}
+
+type rulesApproveCommand struct{ rulesVersionOrder }
+
+func (c *rulesApproveCommand) Run(e *environment) error {
+	return c.step(e, c.Version, func(b *rulebook.Book, ref life.Ref) (life.Version, error) {
+		return b.Approve(e.ctx, ref, c.By, c.Why)
+	})
+}
+
+type rulesRejectCommand struct{ rulesVersionOrder }
+
+func (c *rulesRejectCommand) Run(e *environment) error {
+	return c.step(e, c.Version, func(b *rulebook.Book, ref life.Ref) (life.Version, error) {
+		return b.Reject(e.ctx, ref, c.By, c.Why)
+	})
+}
+
+type rulesWithdrawCommand struct{ rulesVersionOrder }
+
+func (c *rulesWithdrawCommand) Run(e *environment) error {
+	return c.step(e, c.Version, func(b *rulebook.Book, ref life.Ref) (life.Version, error) {
+		return b.Withdraw(e.ctx, ref, c.By, c.Why)
+	})
+}
+
+type rulesPromoteCommand struct{ rulesVersionOrder }
+
+func (c *rulesPromoteCommand) Run(e *environment) error {
+	return c.step(e, c.Version, func(b *rulebook.Book, ref life.Ref) (life.Version, error) {
+		over, err := b.Live(e.ctx)
+		if err != nil {
+			return life.Version{}, err
+		}
+		return b.Promote(e.ctx, ref, over, c.By, c.Why)
+	})
+}
+
+type rulesRollbackCommand struct {
+	rulesOrder
+	To string `help:"A version that has been live. Default: what was live before." placeholder:"NAME@VERSION"`
+}
+
+func (c *rulesRollbackCommand) Run(e *environment) error {
+	return c.step(e, c.To, func(b *rulebook.Book, to life.Ref) (life.Version, error) {
+		over, err := b.Live(e.ctx)
+		if err != nil {
+			return life.Version{}, err
+		}
+		return b.Rollback(e.ctx, to, over, c.By, c.Why)
+	})
+}
+
+type rulesHistoryCommand struct {
+	config.Config
+	Name string `arg:"" optional:"" help:"A ruleset. Default: all."`
+	JSON bool   `name:"json" help:"Print JSON instead of a table."`
+}
+
+func (c *rulesHistoryCommand) Run(e *environment) error {
+	return house.WithRulebook(e.ctx, c.Config, c.Logger(e.err), func(b *rulebook.Book) error {
+		h, err := b.History(e.ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			err = h.JSON(e.out)
+		} else {
+			err = h.Table(e.out)
+		}
+		if err == nil && len(h.Breaches) > 0 {
+			return errSaid
+		}
+		return err
+	})
+}
+
+type rulesStatusCommand struct{ config.Config }
+
+func (c *rulesStatusCommand) Run(e *environment) error {
+	return house.WithRulebook(e.ctx, c.Config, c.Logger(e.err), func(b *rulebook.Book) error {
+		s, err := b.Status(e.ctx)
+		if err != nil {
+			return err
+		}
+		return s.Table(e.out)
+	})
+}
+
+type rulesDiffCommand struct {
+	config.Config
+	Before string `arg:"" help:"NAME@VERSION, live, a file or a shipped pack."`
+	After  string `arg:"" help:"The same."`
+}
+
+func (c *rulesDiffCommand) Run(e *environment) error {
+	return house.WithRulebook(e.ctx, c.Config, c.Logger(e.err), func(b *rulebook.Book) error {
+		before, err := house.RulesetText(e.ctx, b, c.Before)
+		if err != nil {
+			return err
+		}
+		after, err := house.RulesetText(e.ctx, b, c.After)
+		if err != nil {
+			return err
+		}
+		changes, err := life.Diff(before, after)
+		if err == nil {
+			life.PrintDiff(e.out, changes)
+		}
+		return err
+	})
 }
 
 type deadlettersCommand struct {
@@ -285,7 +492,7 @@ type listsCommand struct {
 
 // author is who changes something.
 type author struct {
-	By string `help:"Who does it; it is written down." default:"${user}" placeholder:"NAME"`
+	By string `help:"Who does it; it is written down." default:"${user}" env:"SLUICE_USER" placeholder:"NAME"`
 }
 
 type listsAddCommand struct {

@@ -25,6 +25,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/deploy/embedded"
+	"sluice/deploy/embedded/enginestest"
 )
 
 // asMain makes the test binary be sluice: the tests below start it as real processes, which they may kill.
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asMain) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(enginestest.Main(m))
 }
 
 // patience bounds every wait of these tests; none of them measures.
@@ -641,4 +642,52 @@ func TestReplayConservesMoney(t *testing.T) {
 	if wallets != want || lowest < 0 {
 		t.Fatalf("the wallets hold %d, %d went in; the lowest holds %d", wallets, want, lowest)
 	}
+}
+
+// The session in docs/rulebook.md is what one sees who types it.
+func TestRulebookSession(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("docs/rulebook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "fraud.yaml")
+	if err := os.WriteFile(file, []byte(fenced(t, string(doc), "yaml")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	env := enginestest.New(t, enginestest.Kafka, enginestest.Postgres)
+	engines := []string{"--kafka", strings.Join(env.Kafka, ","), "--prefix", env.Prefix, "--postgres", env.PostgresURL, "--data", t.TempDir()}
+	session := fenced(t, string(doc), "console")
+	var seen strings.Builder
+	for line := range strings.Lines(session) {
+		command, ok := strings.CutPrefix(line, "$ sluice ")
+		if !ok {
+			continue
+		}
+		seen.WriteString(line)
+		args := words.FindAllString(strings.TrimSpace(command), -1)
+		for i := range args {
+			args[i] = strings.Trim(strings.Replace(args[i], "fraud.yaml", file, 1), `"`)
+		}
+		run(t.Context(), append(args, engines...), &seen, &seen)
+	}
+	// When it happened, and the version of the shipped pack, are not the session's point.
+	vary := regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|default@\d+`)
+	if got, want := vary.ReplaceAllString(seen.String(), "…"), vary.ReplaceAllString(session, "…"); got != want {
+		t.Errorf("the session is\n%s\nthe document says\n%s", got, want)
+	}
+}
+
+// words splits a command line at spaces outside quotes.
+var words = regexp.MustCompile(`"[^"]*"|\S+`)
+
+// fenced returns the first block of a Markdown document in a language.
+func fenced(t *testing.T, doc, language string) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(doc, "```"+language+"\n")
+	block, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatalf("there is no block of %s", language)
+	}
+	return block
 }

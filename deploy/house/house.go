@@ -130,13 +130,15 @@ func (h *House) prepare(ctx context.Context, needs Engine) error {
 		if err := h.Stream("setup").EnsureTopics(ctx); err != nil {
 			return err
 		}
-		if err := h.publishFirstRuleset(ctx); err != nil {
-			return err
-		}
 	}
 	if needs&Postgres != 0 {
 		if err := poster.Migrate(ctx, h.Addresses.Postgres); err != nil {
 			return fmt.Errorf("prepare the ledger's tables: %w", err)
+		}
+	}
+	if needs&Kafka != 0 {
+		if err := h.prepareRules(ctx, needs&Postgres != 0); err != nil {
+			return err
 		}
 	}
 	if needs&ClickHouse != 0 {

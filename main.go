@@ -174,6 +174,7 @@ type rulesCommand struct {
 	Check   rulesCheckCommand   `cmd:"" help:"Check a ruleset; each mistake with file, line, column and a suggestion."`
 	Publish rulesPublishCommand `cmd:"" help:"Check a ruleset and make it live on every gate."`
 	Show    rulesShowCommand    `cmd:"" help:"Print the live ruleset."`
+	Test    rulesTestCommand    `cmd:"" help:"Run the cases that stand beside a ruleset: what each event must be answered with."`
 	Snooze  rulesSnoozeCommand  `cmd:"" help:"Stop one rule for one customer, card, device, … for a time."`
 	Schema  rulesSchemaCommand  `cmd:"" help:"Print the JSON Schema of ruleset files, for editors."`
 }
@@ -697,3 +698,17 @@ type modelShowCommand struct {
 }
 
 func (c *modelShowCommand) Run(e *environment) error { return house.ShowModel(c.Model, c.YAML, e.out) }
+type rulesTestCommand struct {
+	File       string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, empty."`
+	Cases      string `help:"The file of cases; beside the ruleset unless given: my.yaml has my_test.yaml." placeholder:"FILE"`
+	RequireAll bool   `help:"A rule that no case fires is a failure."`
+	JSON       bool   `name:"json" help:"Print JSON instead of a table."`
+}
+
+func (c *rulesTestCommand) Run(e *environment) error {
+	ok, err := house.TestRules(house.CasesOptions{Rules: c.File, Cases: c.Cases, RequireAll: c.RequireAll, JSON: c.JSON, Out: e.out})
+	if err == nil && !ok {
+		return errSaid
+	}
+	return err
+}

@@ -86,7 +86,7 @@ cases:
 		t.Errorf("%+v", r)
 	}
 	f := r.Cases[4].Failures
-	if len(f) != 1 || f[0].Verdict != "approve" || strings.Join(f[0].Expected, "; ") != "verdict decline; testing fires" || f[0].Line != 25 {
+	if len(f) != 1 || f[0].Verdict != "approve" || strings.Join(f[0].Expected, "; ") != "verdict decline; testing fires" || f[0].Line != 27 {
 		t.Errorf("%+v", f)
 	}
 }

@@ -174,7 +174,6 @@ type rulesCommand struct {
 	Check   rulesCheckCommand   `cmd:"" help:"Check a ruleset; each mistake with file, line, column and a suggestion."`
 	Publish rulesPublishCommand `cmd:"" help:"Check a ruleset and make it live on every gate."`
 	Show    rulesShowCommand    `cmd:"" help:"Print the live ruleset."`
-	Test    rulesTestCommand    `cmd:"" help:"Run the cases that stand beside a ruleset: what each event must be answered with."`
 	Snooze  rulesSnoozeCommand  `cmd:"" help:"Stop one rule for one customer, card, device, … for a time."`
 	Schema  rulesSchemaCommand  `cmd:"" help:"Print the JSON Schema of ruleset files, for editors."`
 }
@@ -237,7 +236,7 @@ func (c *rulesShowCommand) Run(e *environment) error {
 // rulesLifeCommands are the steps of a ruleset's life; see docs/rulebook.md.
 type rulesLifeCommands struct {
 	Submit   rulesSubmitCommand   `cmd:"" help:"Take a new version into the rulebook, checked."`
-	Test     rulesTestCommand     `cmd:"" help:"Write down whether a version's cases pass."`
+	Test     rulesTestCommand     `cmd:"" help:"Run the cases that stand beside a ruleset; of a version of the rulebook, write down whether they pass."`
 	Shadow   rulesShadowCommand   `cmd:"" help:"Let a version decide beside the live one, without effect."`
 	Approve  rulesApproveCommand  `cmd:"" help:"Approve a tested version that somebody else wrote."`
 	Reject   rulesRejectCommand   `cmd:"" help:"Refuse a version that somebody else wrote, for good."`
@@ -298,17 +297,6 @@ type rulesSubmitCommand struct {
 func (c *rulesSubmitCommand) Run(e *environment) error {
 	return c.step(e, "", func(b *rulebook.Book, _ life.Ref) (life.Version, error) {
 		return house.SubmitRuleset(e.ctx, b, rulebook.Submission{File: c.File, By: c.By, Why: c.Why, Renumber: c.Renumber})
-	})
-}
-
-type rulesTestCommand struct {
-	rulesVersionOrder
-	Result string `help:"How its cases went: passed or failed." enum:"passed,failed" required:""`
-}
-
-func (c *rulesTestCommand) Run(e *environment) error {
-	return c.step(e, c.Version, func(b *rulebook.Book, ref life.Ref) (life.Version, error) {
-		return b.Test(e.ctx, ref, c.By, rulebook.Result{Passed: c.Result == "passed", Why: c.Why})
 	})
 }
 
@@ -698,15 +686,26 @@ type modelShowCommand struct {
 }
 
 func (c *modelShowCommand) Run(e *environment) error { return house.ShowModel(c.Model, c.YAML, e.out) }
+
 type rulesTestCommand struct {
-	File       string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, empty."`
+	rulesOrder
+	File       string `arg:"" help:"A file, a shipped pack (default, fraud, credit, empty), or NAME@VERSION of the rulebook."`
 	Cases      string `help:"The file of cases; beside the ruleset unless given: my.yaml has my_test.yaml." placeholder:"FILE"`
 	RequireAll bool   `help:"A rule that no case fires is a failure."`
 	JSON       bool   `name:"json" help:"Print JSON instead of a table."`
 }
 
 func (c *rulesTestCommand) Run(e *environment) error {
-	ok, err := house.TestRules(house.CasesOptions{Rules: c.File, Cases: c.Cases, RequireAll: c.RequireAll, JSON: c.JSON, Out: e.out})
+	o := house.CasesOptions{Rules: c.File, Cases: c.Cases, RequireAll: c.RequireAll, JSON: c.JSON, Out: e.out}
+	ref, err := life.ParseRef(c.File)
+	if err != nil {
+		return failedSaid(house.TestRules(o))
+	}
+	return c.open(e, func(b *rulebook.Book) error { return failedSaid(house.TestVersion(e.ctx, b, ref, c.By, c.Why, o)) })
+}
+
+// failedSaid is the error of a command that has printed whether something holds.
+func failedSaid(ok bool, err error) error {
 	if err == nil && !ok {
 		return errSaid
 	}

@@ -1,16 +1,20 @@
 package house
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
+	"sluice/deploy/rulebook"
 	"sluice/pipelines/backtest"
 	"sluice/rules"
+	"sluice/rules/life"
 	"sluice/rules/packs"
 )
 
@@ -29,26 +33,64 @@ func TestRules(o CasesOptions) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	report, err := o.run(source)
+	if err != nil {
+		return false, err
+	}
+	return o.ok(report), o.print(report)
+}
+
+// TestVersion runs the cases of a version in the rulebook and writes down there how they went. They are in NAME_test.yaml
+// unless o says otherwise.
+func TestVersion(ctx context.Context, b *rulebook.Book, ref life.Ref, by, why string, o CasesOptions) (ok bool, err error) {
+	source, err := RulesetText(ctx, b, ref.String())
+	if err != nil {
+		return false, err
+	}
+	if o.Cases == "" {
+		o.Cases = ref.Name + "_test.yaml"
+	}
+	report, err := o.run(source)
+	if err != nil {
+		return false, err
+	}
+	ok = o.ok(report)
+	detail := map[string]string{"passed": strconv.Itoa(report.Passed), "failed": strconv.Itoa(report.Failed), "uncovered": strconv.Itoa(len(report.Uncovered))}
+	v, err := b.Test(ctx, ref, by, rulebook.Result{Source: source, Passed: ok, Why: why, Detail: detail})
+	if err != nil {
+		return false, err
+	}
+	if err := o.print(report); err != nil || o.JSON {
+		return ok, err
+	}
+	fmt.Fprintf(o.Out, "%s is %s\n", v.Ref, v.Status.Words())
+	return ok, nil
+}
+
+func (o *CasesOptions) run(source []byte) (*backtest.CaseReport, error) {
 	rs, err := rules.Load(o.Rules, source)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	cases, err := readCases(o, rs)
+	cases, err := readCases(*o, rs)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	report, err := backtest.RunCases(rs, cases)
-	if err != nil {
-		return false, err
+	return backtest.RunCases(rs, cases)
+}
+
+// ok says whether all that was asked for holds.
+func (o *CasesOptions) ok(r *backtest.CaseReport) bool {
+	return r.Failed == 0 && (!o.RequireAll || len(r.Uncovered) == 0)
+}
+
+func (o *CasesOptions) print(r *backtest.CaseReport) error {
+	if !o.JSON {
+		return printCases(o.Out, r, o.RequireAll)
 	}
-	if o.JSON {
-		e := json.NewEncoder(o.Out)
-		e.SetIndent("", "  ")
-		err = e.Encode(report)
-	} else {
-		err = printCases(o.Out, report, o.RequireAll)
-	}
-	return report.Failed == 0 && (!o.RequireAll || len(report.Uncovered) == 0), err
+	e := json.NewEncoder(o.Out)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
 }
 
 // readCases reads the cases from their file, or those that are shipped with a pack.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -14,9 +13,6 @@ import (
 	"sluice/rules/life"
 	"sluice/schemas"
 )
-
-// ShadowPrefix begins the keys of shadow rulesets on the control topic: shadow/fraud.
-const ShadowPrefix = "shadow/"
 
 // Reconcile brings the control topic to what the rulebook says and returns the keys it had to publish. A crash between
 // an order's commit and its publication is mended here. While it looks and publishes nobody else orders, so that what it
@@ -50,7 +46,8 @@ func (b *Book) repairs(want, have map[string][]byte) []*kgo.Record {
 	var records []*kgo.Record
 	deleted := false
 	for _, key := range slices.Sorted(maps.Keys(have)) {
-		if _, ok := want[key]; !ok && strings.HasPrefix(key, ShadowPrefix) {
+		_, wanted := want[key]
+		if _, shadow := schemas.ShadowName(key); shadow && !wanted {
 			records = append(records, b.record(key, nil)) // a nil value deletes
 			deleted = true
 		}
@@ -70,7 +67,7 @@ func (b *Book) repairs(want, have map[string][]byte) []*kgo.Record {
 func (d *desk) wanted(liveKey string, trusted life.Ref) (map[string][]byte, error) {
 	want := map[string][]byte{}
 	for ref, v := range d.book.Versions {
-		key := ShadowPrefix + ref.Name
+		key := schemas.ShadowKey(ref.Name)
 		if v.Status == life.Live {
 			key = liveKey
 		} else if !v.Shadowing {

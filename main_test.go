@@ -651,13 +651,15 @@ func TestRulebookSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "fraud.yaml")
-	if err := os.WriteFile(file, []byte(fenced(t, string(doc), "yaml")), 0o644); err != nil {
-		t.Fatal(err)
+	folder, blocks := t.TempDir(), fenced(t, string(doc), "yaml")
+	for i, name := range []string{"fraud.yaml", "fraud_test.yaml"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(blocks[i]), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	env := enginestest.New(t, enginestest.Kafka, enginestest.Postgres)
 	engines := []string{"--kafka", strings.Join(env.Kafka, ","), "--prefix", env.Prefix, "--postgres", env.PostgresURL, "--data", t.TempDir()}
-	session := fenced(t, string(doc), "console")
+	session := fenced(t, string(doc), "console")[0]
 	var seen strings.Builder
 	for line := range strings.Lines(session) {
 		command, ok := strings.CutPrefix(line, "$ sluice ")
@@ -667,7 +669,9 @@ func TestRulebookSession(t *testing.T) {
 		seen.WriteString(line)
 		args := words.FindAllString(strings.TrimSpace(command), -1)
 		for i := range args {
-			args[i] = strings.Trim(strings.Replace(args[i], "fraud.yaml", file, 1), `"`)
+			if args[i] = strings.Trim(args[i], `"`); strings.HasSuffix(args[i], ".yaml") {
+				args[i] = filepath.Join(folder, args[i])
+			}
 		}
 		run(t.Context(), append(args, engines...), &seen, &seen)
 	}
@@ -681,13 +685,16 @@ func TestRulebookSession(t *testing.T) {
 // words splits a command line at spaces outside quotes.
 var words = regexp.MustCompile(`"[^"]*"|\S+`)
 
-// fenced returns the first block of a Markdown document in a language.
-func fenced(t *testing.T, doc, language string) string {
+// fenced returns the blocks of a Markdown document in a language.
+func fenced(t *testing.T, doc, language string) []string {
 	t.Helper()
-	_, rest, _ := strings.Cut(doc, "```"+language+"\n")
-	block, _, ok := strings.Cut(rest, "```")
-	if !ok {
+	var blocks []string
+	for _, part := range strings.Split(doc, "```"+language+"\n")[1:] {
+		block, _, _ := strings.Cut(part, "```")
+		blocks = append(blocks, block)
+	}
+	if len(blocks) == 0 {
 		t.Fatalf("there is no block of %s", language)
 	}
-	return block
+	return blocks
 }

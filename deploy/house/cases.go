@@ -55,7 +55,7 @@ func TestVersion(ctx context.Context, b *rulebook.Book, ref life.Ref, by, why st
 		return false, err
 	}
 	ok = o.ok(report)
-	detail := map[string]string{"passed": strconv.Itoa(report.Passed), "failed": strconv.Itoa(report.Failed), "uncovered": strconv.Itoa(len(report.Uncovered))}
+	detail := map[string]string{"cases": strconv.Itoa(len(report.Cases)), "failed": strconv.Itoa(report.Failed), "uncovered": strconv.Itoa(len(report.Uncovered))}
 	v, err := b.Test(ctx, ref, by, rulebook.Result{Source: source, Passed: ok, Why: why, Detail: detail})
 	if err != nil {
 		return false, err

@@ -41,14 +41,13 @@ type Category struct {
 
 // Training says what a model was trained on; it changes no score.
 type Training struct {
-	Rows    int     `json:"rows"`
-	Bad     int     `json:"bad"`
-	BadWord string  `json:"bad_value,omitempty"`
-	Seed    uint64  `json:"seed"`
-	AUC     float64 `json:"auc,omitempty"` // mean over the folds left out
-	KS      float64 `json:"ks,omitempty"`
-	// Deciles of the score in training, ascending, nine numbers: PSI compares with them.
-	Deciles []float64 `json:"deciles,omitempty"`
+	Rows    int           `json:"rows"`
+	Bad     int           `json:"bad"`
+	BadWord string        `json:"bad_value,omitempty"`
+	Seed    uint64        `json:"seed"`
+	AUC     float64       `json:"auc,omitempty"` // mean over the folds left out
+	KS      float64       `json:"ks,omitempty"`
+	Scores  *Distribution `json:"scores,omitempty"` // in training: PSI compares with it
 }
 
 func parseLogistic(data []byte) (*Logistic, error) {

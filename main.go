@@ -20,6 +20,7 @@ import (
 	"sluice/deploy/embedded"
 	"sluice/deploy/house"
 	"sluice/deploy/verify"
+	"sluice/pipelines/models"
 	"sluice/rules"
 	"sluice/rules/lists"
 )
@@ -42,6 +43,7 @@ type commands struct {
 	Rules       rulesCommand       `cmd:"" help:"Check a ruleset, publish it, print the live one."`
 	Lists       listsCommand       `cmd:"" help:"Add to, remove from, show and import allow, deny and watch lists."`
 	Deadletters deadlettersCommand `cmd:"" help:"List or replay what could not be read or applied."`
+	Model       modelCommand       `cmd:"" help:"Train a scorecard or a logistic regression, print a model, score rows with it."`
 	Config      configCommand      `cmd:"" help:"Print every setting, its environment variable and its value."`
 }
 
@@ -409,3 +411,65 @@ func userName() string {
 	}
 	return ""
 }
+
+type modelCommand struct {
+	Train modelTrainCommand `cmd:"" help:"Train on a CSV file or on the history in ClickHouse; print how good the model is on rows it has not seen."`
+	Score modelScoreCommand `cmd:"" help:"Score the rows of a CSV file, with the features that raise each score most."`
+	Show  modelShowCommand  `cmd:"" help:"Print a model: scorecard, logistic regression, LightGBM's text or XGBoost's JSON."`
+}
+
+// modelColumns say what the columns of a CSV file are.
+type modelColumns struct {
+	Target   string   `help:"Column of the outcome." placeholder:"COLUMN"`
+	Bad      string   `help:"What the outcome says on a bad row." default:"1"`
+	Customer string   `help:"Column of the customer or card: no feature; with --day for card precision." placeholder:"COLUMN"`
+	Day      string   `help:"Column of the day, a whole number or a date: no feature." placeholder:"COLUMN"`
+	Drop     []string `help:"Columns to leave out." placeholder:"COLUMN,…"`
+}
+
+func (c *modelColumns) data(path string) house.ModelData {
+	return house.ModelData{Path: path, Target: c.Target, Bad: c.Bad, Customer: c.Customer, Day: c.Day, Drop: c.Drop}
+}
+
+type modelTrainCommand struct {
+	modelColumns
+	Data          string            `help:"CSV file with a line of column names." placeholder:"FILE" xor:"source" required:""`
+	FromWarehouse string            `help:"Train on the payments in this ClickHouse: a URL, or the data folder of a running house." placeholder:"URL|FOLDER" xor:"source" required:""`
+	Outcome       string            `help:"With --from-warehouse, what makes a payment bad: charged_back or label (of simulated ones)." default:"charged_back"`
+	Kind          string            `help:"scorecard or logistic." default:"scorecard" enum:"scorecard,logistic"`
+	Folds         int               `help:"Folds of the cross-validation." default:"5"`
+	Seed          uint64            `help:"Deals the rows to folds; the same seed deals alike." default:"1"`
+	MinIV         float64           `name:"min-iv" help:"Information value below which a scorecard leaves a feature out." default:"0.02"`
+	Bins          int               `help:"Bins of a scorecard's feature at most." default:"6"`
+	L2            float64           `name:"l2" help:"Penalty on the squares of the coefficients." default:"1"`
+	Name          string            `help:"The model's name in the ruleset." default:"pd"`
+	Feature       map[string]string `help:"What a feature is in the language of rules: duration=loan.term_months." placeholder:"NAME=EXPRESSION"`
+	Out           string            `help:"Write the model here, and its section of a ruleset beside it with the ending .yaml." placeholder:"model.json"`
+	HTML          string            `name:"html" help:"Write the report here as a page." placeholder:"report.html"`
+}
+
+func (c *modelTrainCommand) Run(e *environment) error {
+	o := house.TrainOptions{Data: c.data(c.Data), Kind: c.Kind, Folds: c.Folds, Seed: c.Seed, Name: c.Name, Expressions: c.Feature,
+		Training: models.Options{L2: c.L2, MinIV: c.MinIV, MaxBins: c.Bins}, Model: c.Out, HTML: c.HTML, Out: e.out}
+	if c.FromWarehouse != "" {
+		return house.TrainFromWarehouse(e.ctx, c.FromWarehouse, c.Outcome, o)
+	}
+	return house.Train(o)
+}
+
+type modelScoreCommand struct {
+	modelColumns
+	Model string `arg:"" help:"The model's file."`
+	Data  string `help:"CSV file with a line of column names." placeholder:"FILE" required:""`
+}
+
+func (c *modelScoreCommand) Run(e *environment) error {
+	return house.ScoreModel(c.Model, c.data(c.Data), e.out, e.err)
+}
+
+type modelShowCommand struct {
+	Model string `arg:"" help:"The model's file."`
+	YAML  string `name:"yaml" help:"Print the section of a ruleset instead, under this name." placeholder:"NAME"`
+}
+
+func (c *modelShowCommand) Run(e *environment) error { return house.ShowModel(c.Model, c.YAML, e.out) }

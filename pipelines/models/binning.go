@@ -114,11 +114,11 @@ func monotone(fine []class, descending bool) []class {
 	return all
 }
 
-// coarse joins neighbours until each has minRows, both outcomes and a rate of its own, and there are at most most of them.
+// coarse joins neighbours until each has minRows and a rate of its own, and there are at most most of them.
 func coarse(all []class, minRows float64, most int) []class {
 	for len(all) > 1 {
 		at, least := -1, math.Inf(1)
-		small := slices.IndexFunc(all, func(c class) bool { return c.rows() < minRows || c.good == 0 || c.bad == 0 })
+		small := slices.IndexFunc(all, func(c class) bool { return c.rows() < minRows })
 		for i := range len(all) - 1 {
 			if small >= 0 && i != small && i+1 != small {
 				continue // the small one goes to the neighbour more like it

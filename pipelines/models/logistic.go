@@ -91,7 +91,7 @@ func (m *Logistic) check(i int) error {
 	}
 	if len(f.Categories) == 0 {
 		if f.Other != nil {
-			return errors.New("other: goes with categories; a number's missing value is missing:")
+			return errors.New("other: goes with categories; a number says missing instead")
 		}
 		return nil
 	}

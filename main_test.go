@@ -385,6 +385,11 @@ func TestMistakesAreAnswered(t *testing.T) {
 		{"run gate --data /nonexistent", 1, "give --kafka"},
 		{"rules check nowhere.yaml", 1, "no such file"},
 		{"replay --format csv x", 2, "must be one of"},
+		{"model train --data main.go", 1, "--target"},
+		{"model train --target a", 2, "--data"},
+		{"model show nowhere.json", 1, "no such file"},
+		{"model show main.go", 1, "is no model"},
+		{"model train --from-warehouse nowhere", 1, "start `sluice up`"},
 	}
 	for _, c := range cases {
 		t.Run(c.args, func(t *testing.T) {

@@ -193,7 +193,7 @@ func FuzzLoad(f *testing.F) {
 	for _, s := range []string{
 		"", "a", "- - - -", "? a", "&a [*a]", "!!binary x", "ruleset: {a: 1}\n", "rules: [{when: \"\\u0000\"}]", "\t", "a: |\n\n  x",
 		ruleWhen("payment.amount > 5"), ruleWhen("|\n  known(payment.amount)"), withAggregate("{count: payment, by: [card, device], window: 5m}"),
-		ruleWhen(`payment.card.matches("a+") && 1.5 * payment.amount > 2`), file("outcomes: {review: 1}\n"),
+		ruleWhen(`payment.card.matches("a+") && 1.5 * payment.amount > 2`), file("outcomes: {review: 1}\n"), withModel,
 	} {
 		f.Add([]byte(s))
 	}

@@ -49,6 +49,9 @@ var missingWords = []string{"", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"}
 
 // Train fits a model to a CSV file, says how good it is on rows it has not seen, and writes it.
 func Train(o TrainOptions) error {
+	if o.Data.Target == "" {
+		return errors.New("the data has no outcome: name its column with --target, and what it says on a bad row with --bad")
+	}
 	t, err := ReadTable(o.Data)
 	if err != nil {
 		return err

@@ -94,6 +94,14 @@ func TestModelWithUnknownFeatures(t *testing.T) {
 	if v := f.Model(0); v.Decimal.String() != "0.817574" { // 1.5
 		t.Errorf("pd = %v without the method", v)
 	}
+	if reasons := f.ModelReasons(0); len(reasons) != 3 || reasons[2].Feature != "night" {
+		t.Errorf("reasons %v", reasons)
+	}
+	e.Time = e.Time.Add(9 * time.Hour)
+	f.Reset(e, Context{Aggregates: given{{Decimal{1000_00, 2}, true}}})
+	if reasons := f.ModelReasons(0); len(reasons) != 2 { // neither the method nor the hour adds anything
+		t.Errorf("reasons %v", reasons)
+	}
 }
 
 // counting says how often an aggregate was read.

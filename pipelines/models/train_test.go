@@ -148,7 +148,7 @@ func TestMeasuresOfKnownExamples(t *testing.T) {
 	// Day 1: B and A are looked at, B is found; day 2: B is left out, A and C are looked at, both bad.
 	cards := []string{"A", "B", "C", "A", "B", "C"}
 	days := []int{1, 1, 1, 2, 2, 2}
-	at2 := CardPrecision([]float64{0.8, 0.9, 0.1, 0.7, 0.99, 0.6}, []bool{false, true, true, true, true, true}, days, cards, 2)
+	at2 := CardPrecision([]float64{0.8, 0.9, 0.1, 0.7, 0.99, 0.6}, []bool{false, true, true, true, false, true}, days, cards, 2)
 	near(t, "card precision at 2", at2, (0.5+1)/2, 1e-15)
 }
 
@@ -308,6 +308,23 @@ func TestTrainedModelsKnowTheData(t *testing.T) {
 	s, _ := TrainScorecard(table, Options{})
 	if slices.Contains(s.Features(), "noise") {
 		t.Error("the scorecard holds noise")
+	}
+}
+
+// A feature that goes with the bad outcome only because it follows another, and lowers the odds beside it, is left out.
+func TestScorecardLeavesOutWhatHasTheWrongSign(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(9, 9))
+	table := &Table{Columns: []Column{{Name: "cause"}, {Name: "follower"}}}
+	for range 3000 {
+		cause := r.NormFloat64()
+		follower := cause + r.NormFloat64()*0.5
+		table.Columns[0].Numbers, table.Columns[1].Numbers = append(table.Columns[0].Numbers, cause), append(table.Columns[1].Numbers, follower)
+		table.Bad = append(table.Bad, r.Float64() < probability(3*cause-1.2*follower))
+	}
+	s, err := TrainScorecard(table, Options{})
+	if err != nil || len(s.Inputs) != 1 || s.Inputs[0].Name != "cause" {
+		t.Errorf("features %v, %v", s.Features(), err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -110,6 +111,17 @@ func (f *Frame) ModelReasons(index int) []ModelReason {
 		return 0
 	})
 	return all[:min(len(all), MaxModelReasons)]
+}
+
+// modelReadings are a model's score and what raises it most, for a person: "pd" is "0.880797", "pd: share" is "M2 +1.5".
+func (f *Frame) modelReadings(index int) []Reading {
+	m := &f.ruleset.Models[index]
+	all := []Reading{{m.Name, f.models[index].value.text()}}
+	for _, r := range f.ModelReasons(index) {
+		adds := "+" + strconv.FormatFloat(r.Adds, 'f', 3, 64)
+		all = append(all, Reading{m.Name + ": " + r.Feature, strings.TrimSpace(r.Reason + " " + adds)})
+	}
+	return all
 }
 
 func (m *Model) row(f *Frame) []float64 {
@@ -340,6 +352,7 @@ func (s *scope) compileInput(text string, code func(string) float64, categorical
 	}
 	c := &Condition{Text: text, names: map[string]bool{}, checked: checked}
 	s.collect(tree, c)
+	s.collectQuestions(tree, c)
 	l := lowering{tree: tree, scope: s}
 	if get := l.input(typ, tree.Expr(), code); get != nil {
 		return c, get, nil

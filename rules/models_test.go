@@ -3,6 +3,7 @@ package rules
 import (
 	"encoding/base64"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -221,5 +222,30 @@ func TestModelMistakes(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v\nit should say %q", err, c.want)
 		}
+	}
+}
+
+// listing has one list with one value.
+type listing string
+
+func (l listing) Listed(_, value string, _ time.Time) bool { return value == string(l) }
+
+func (l listing) Similarity(string, string, time.Time) Decimal { return Decimal{} }
+
+// An explanation names what raised the score, from the event and the trace alone; a list may be a feature.
+func TestExplanationNamesWhatRaisedTheScore(t *testing.T) {
+	t.Parallel()
+	rs := mustLoad(t, strings.Replace(withModel, "night: event.hour < 6", `night: 'listed("watch", customer.id)'`, 1))
+	f := rs.NewFrame()
+	f.Reset(cardPayment(), Context{Aggregates: given{{Decimal{1000_00, 2}, true}}, Lists: listing("c")})
+	rs.Evaluate(f)
+	score := f.Model(0).Decimal.String()
+	explained, err := Explain(rs, cardPayment(), f.Trace(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Reading{{"spent_24h", "1000.00"}, {"pd", score}, {"pd: share", "M2 +1.500"}, {"pd: amount", "M1 +1.000"}, {"pd: night", "+1.000"}}
+	if got := explained.Rules[0].Reads; !slices.Equal(got, want) {
+		t.Errorf("the explanation reads %v, want %v", got, want)
 	}
 }

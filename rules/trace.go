@@ -232,7 +232,7 @@ func (f *Frame) readsOf(rule *Rule) []Reading {
 	}
 	for i := range f.ruleset.Models {
 		if name := f.ruleset.Models[i].Name; f.models[i].read && (rule.When.names[name] || rule.When.names[knownPrefix+name]) {
-			all = append(all, Reading{name, f.models[i].value.text()})
+			all = append(all, f.modelReadings(i)...)
 		}
 	}
 	return slices.Clip(all)

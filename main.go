@@ -414,7 +414,7 @@ func userName() string {
 
 type modelCommand struct {
 	Train modelTrainCommand `cmd:"" help:"Train on a CSV file or on the history in ClickHouse; print how good the model is on rows it has not seen."`
-	Score modelScoreCommand `cmd:"" help:"Score the rows of a CSV file, with the features that raise each score most."`
+	Score modelScoreCommand `cmd:"" help:"Score the rows of a CSV file, with the features that raise each score most; or say how far the scores of the payments in ClickHouse have moved since training."`
 	Show  modelShowCommand  `cmd:"" help:"Print a model: scorecard, logistic regression, LightGBM's text or XGBoost's JSON."`
 }
 
@@ -424,46 +424,55 @@ type modelColumns struct {
 	Bad      string   `help:"What the outcome says on a bad row." default:"1"`
 	Customer string   `help:"Column of the customer or card: no feature; with --day for card precision." placeholder:"COLUMN"`
 	Day      string   `help:"Column of the day, a whole number or a date: no feature." placeholder:"COLUMN"`
-	Drop     []string `help:"Columns to leave out." placeholder:"COLUMN,…"`
+	Drop     []string `help:"Columns to leave out." placeholder:"COLUMN"`
 }
 
 func (c *modelColumns) data(path string) house.ModelData {
 	return house.ModelData{Path: path, Target: c.Target, Bad: c.Bad, Customer: c.Customer, Day: c.Day, Drop: c.Drop}
 }
 
+// modelHistory says where the rows are.
+type modelHistory struct {
+	Data          string    `help:"CSV file with a line of column names." placeholder:"FILE" xor:"source" required:""`
+	FromWarehouse string    `help:"Instead, the payments in this ClickHouse: a URL, or the data folder of a running house." placeholder:"URL|FOLDER" xor:"source" required:""`
+	Outcome       string    `help:"With --from-warehouse, what makes a payment bad: charged_back or label (of simulated ones)." default:"charged_back"`
+	Since         time.Time `help:"With --from-warehouse, the first day, 2026-01-31." format:"2006-01-02" placeholder:"DATE"`
+}
+
 type modelTrainCommand struct {
 	modelColumns
-	Data          string            `help:"CSV file with a line of column names." placeholder:"FILE" xor:"source" required:""`
-	FromWarehouse string            `help:"Train on the payments in this ClickHouse: a URL, or the data folder of a running house." placeholder:"URL|FOLDER" xor:"source" required:""`
-	Outcome       string            `help:"With --from-warehouse, what makes a payment bad: charged_back or label (of simulated ones)." default:"charged_back"`
-	Kind          string            `help:"scorecard or logistic." default:"scorecard" enum:"scorecard,logistic"`
-	Folds         int               `help:"Folds of the cross-validation." default:"5"`
-	Seed          uint64            `help:"Deals the rows to folds; the same seed deals alike." default:"1"`
-	MinIV         float64           `name:"min-iv" help:"Information value below which a scorecard leaves a feature out." default:"0.02"`
-	Bins          int               `help:"Bins of a scorecard's feature at most." default:"6"`
-	L2            float64           `name:"l2" help:"Penalty on the squares of the coefficients." default:"1"`
-	Name          string            `help:"The model's name in the ruleset." default:"pd"`
-	Feature       map[string]string `help:"What a feature is in the language of rules: duration=loan.term_months." placeholder:"NAME=EXPRESSION"`
-	Out           string            `help:"Write the model here, and its section of a ruleset beside it with the ending .yaml." placeholder:"model.json"`
-	HTML          string            `name:"html" help:"Write the report here as a page." placeholder:"report.html"`
+	modelHistory
+	Kind    string            `help:"scorecard or logistic." default:"scorecard" enum:"scorecard,logistic"`
+	Folds   int               `help:"Folds of the cross-validation." default:"5"`
+	Seed    uint64            `help:"Deals the rows to folds; the same seed deals alike." default:"1"`
+	MinIV   float64           `name:"min-iv" help:"Information value below which a scorecard leaves a feature out." default:"0.02"`
+	Bins    int               `help:"Bins of a scorecard's feature at most." default:"6"`
+	L2      float64           `name:"l2" help:"Penalty on the squares of the coefficients." default:"1"`
+	Name    string            `help:"The model's name in the ruleset." default:"pd"`
+	Feature map[string]string `help:"What a feature is in the language of rules: duration=loan.term_months." placeholder:"NAME=EXPRESSION"`
+	Out     string            `help:"Write the model here, and its section of a ruleset beside it with the ending .yaml." placeholder:"model.json"`
+	HTML    string            `name:"html" help:"Write the report here as a page." placeholder:"report.html"`
 }
 
 func (c *modelTrainCommand) Run(e *environment) error {
 	o := house.TrainOptions{Data: c.data(c.Data), Kind: c.Kind, Folds: c.Folds, Seed: c.Seed, Name: c.Name, Expressions: c.Feature,
 		Training: models.Options{L2: c.L2, MinIV: c.MinIV, MaxBins: c.Bins}, Model: c.Out, HTML: c.HTML, Out: e.out}
 	if c.FromWarehouse != "" {
-		return house.TrainFromWarehouse(e.ctx, c.FromWarehouse, c.Outcome, o)
+		return house.TrainFromWarehouse(e.ctx, c.FromWarehouse, c.Outcome, c.Since, o)
 	}
 	return house.Train(o)
 }
 
 type modelScoreCommand struct {
 	modelColumns
+	modelHistory
 	Model string `arg:"" help:"The model's file."`
-	Data  string `help:"CSV file with a line of column names." placeholder:"FILE" required:""`
 }
 
 func (c *modelScoreCommand) Run(e *environment) error {
+	if c.FromWarehouse != "" {
+		return house.WatchModel(e.ctx, c.Model, c.FromWarehouse, c.Outcome, c.Since, e.out)
+	}
 	return house.ScoreModel(c.Model, c.data(c.Data), e.out, e.err)
 }
 

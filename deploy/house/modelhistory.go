@@ -3,6 +3,8 @@ package house
 import (
 	"context"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"sluice/pipelines/models"
@@ -13,17 +15,19 @@ import (
 const historyWait = 10 * time.Minute
 
 // historyQuery gives a row for each payment that was initiated, its columns named as in the language of rules, with the
-// customer's payments of the 24 hours before and with it. {outcome} is true on a bad one.
-const historyQuery = `SELECT
+// customer's payments of the 24 hours before and with it, the newest first.
+const historyQuery = `SELECT * EXCEPT (event_time, event_id) FROM (SELECT
     toFloat64(amount), toUInt8(toHour(event_time)), toUInt8(toDayOfWeek(event_time)), method, purpose, channel, merchant_category,
     count() OVER day, toFloat64(sum(amount) OVER money), toFloat64(max(amount) OVER money),
-    customer_id, toInt64(toRelativeDayNum(event_time)), %s
+    customer_id, toInt64(toRelativeDayNum(event_time)), %s, event_time, event_id
 FROM payments
 WHERE type = 'payment.initiated' AND verdict != 'duplicate'
 WINDOW
     day AS (PARTITION BY customer_id ORDER BY toUnixTimestamp(event_time) RANGE BETWEEN 86399 PRECEDING AND CURRENT ROW),
     money AS (PARTITION BY customer_id, currency ORDER BY toUnixTimestamp(event_time) RANGE BETWEEN 86399 PRECEDING AND CURRENT ROW)
-ORDER BY event_time, event_id
+)
+WHERE event_time >= ?
+ORDER BY event_time DESC, event_id
 LIMIT %d`
 
 // historyOutcomes are what can make a payment a bad one.
@@ -39,8 +43,13 @@ const warehouseAggregates = `aggregates:
   largest_24h: {max: payment.amount, of: payment.initiated, by: customer, window: 24h}
 `
 
-// warehouseTable reads the payments in ClickHouse with their outcome.
-func warehouseTable(ctx context.Context, url, outcome string) (*models.Table, error) {
+// warehouseTable reads the payments in ClickHouse, of and after a time, with their outcome; the newest models.MaxRows if there
+// are more. from is a ClickHouse URL, or the data folder of a running house.
+func warehouseTable(ctx context.Context, from, outcome string, since time.Time) (*models.Table, error) {
+	url, err := warehouseURL(from)
+	if err != nil {
+		return nil, err
+	}
 	bad, ok := historyOutcomes[outcome]
 	if !ok {
 		return nil, fmt.Errorf("--outcome %s: write charged_back or label", outcome)
@@ -52,7 +61,7 @@ func warehouseTable(ctx context.Context, url, outcome string) (*models.Table, er
 		return nil, err
 	}
 	defer func() { _ = conn.Close() }()
-	rows, err := conn.Query(ctx, fmt.Sprintf(historyQuery, bad, models.MaxRows))
+	rows, err := conn.Query(ctx, fmt.Sprintf(historyQuery, bad, models.MaxRows), since)
 	if err != nil {
 		return nil, fmt.Errorf("read the payments: %w", err)
 	}
@@ -84,4 +93,46 @@ func warehouseTable(ctx context.Context, url, outcome string) (*models.Table, er
 		{Name: "largest_24h", Numbers: largest},
 	}
 	return t, nil
+}
+
+func warehouseURL(from string) (string, error) {
+	if strings.Contains(from, "://") {
+		return from, nil
+	}
+	running, ok := readAddresses(from)
+	if !ok || running.ClickHouse == "" {
+		return "", fmt.Errorf("no house runs on the folder %s: start `sluice up` or `sluice engines` on it, or give a clickhouse:// URL", from)
+	}
+	return running.ClickHouse, nil
+}
+
+// TrainFromWarehouse trains on the payments in ClickHouse. The outcome is what makes one bad: charged_back or label. from is a
+// ClickHouse URL, or the data folder of a running house.
+func TrainFromWarehouse(ctx context.Context, from, outcome string, since time.Time, o TrainOptions) error {
+	t, err := warehouseTable(ctx, from, outcome, since)
+	if err != nil {
+		return err
+	}
+	o.Data.Path, o.Data.Bad = "payments in ClickHouse", outcome
+	o.aggregates = warehouseAggregates
+	return train(t, o)
+}
+
+// WatchModel says how far the scores of the payments in ClickHouse have moved since a model was trained, and how good they are
+// as far as the outcomes are known.
+func WatchModel(ctx context.Context, path, from, outcome string, since time.Time, out io.Writer) error {
+	m, _, err := ReadModel(path)
+	if err != nil {
+		return err
+	}
+	t, err := warehouseTable(ctx, from, outcome, since)
+	if err != nil {
+		return err
+	}
+	scores, err := models.Scores(m, t)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s payments\n", thousands(int64(len(scores))))
+	return sayMeasures(out, scores, t, distributionOf(m))
 }

@@ -2,7 +2,6 @@ package house
 
 import (
 	"bufio"
-	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -206,11 +205,15 @@ func ScoreModel(path string, data ModelData, out, errOut io.Writer) error {
 	if err := w.Error(); err != nil {
 		return err
 	}
-	var training *models.Distribution
-	if d := models.TrainingOf(m); d != nil {
-		training = d.Scores
+	return sayMeasures(errOut, scores, t, distributionOf(m))
+}
+
+// distributionOf is how a model's scores were spread in training, nil when its file does not say.
+func distributionOf(m models.Model) *models.Distribution {
+	if t := models.TrainingOf(m); t != nil {
+		return t.Scores
 	}
-	return sayMeasures(errOut, scores, t, training)
+	return nil
 }
 
 // raising names the three features that add most, "" where fewer do.
@@ -363,23 +366,4 @@ func column(name string, cells []string) models.Column {
 		c.Numbers[i] = v
 	}
 	return c
-}
-
-// TrainFromWarehouse trains on the payments in ClickHouse. The outcome is what makes one bad: charged_back or label. from is a ClickHouse
-// URL, or the data folder of a running house.
-func TrainFromWarehouse(ctx context.Context, from, outcome string, o TrainOptions) error {
-	if !strings.Contains(from, "://") {
-		running, ok := readAddresses(from)
-		if !ok || running.ClickHouse == "" {
-			return fmt.Errorf("no house runs on the folder %s: start `sluice up` or `sluice engines` on it, or give a clickhouse:// URL", from)
-		}
-		from = running.ClickHouse
-	}
-	t, err := warehouseTable(ctx, from, outcome)
-	if err != nil {
-		return err
-	}
-	o.Data.Path, o.Data.Bad = "payments in ClickHouse", outcome
-	o.aggregates = warehouseAggregates
-	return train(t, o)
 }

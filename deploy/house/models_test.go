@@ -9,12 +9,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/deploy/embedded/enginestest"
-	"sluice/pipelines/models"
 	"sluice/rules"
 	"sluice/schemas/warehouse"
 )
@@ -181,7 +182,7 @@ func TestHistoryInTheWarehouseTeaches(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	table, err := warehouseTable(t.Context(), env.ClickHouseURL, "charged_back")
+	table, err := warehouseTable(t.Context(), env.ClickHouseURL, "charged_back", time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +192,7 @@ func TestHistoryInTheWarehouseTeaches(t *testing.T) {
 			bads++
 		}
 	}
-	last := table.Rows() - 1 // 120 yuan, at 9 on the second day: the eight payments since 12 on the first are within 24 hours
+	last := slices.Index(table.Columns[0].Numbers, 120) // 120 yuan, at 9 on the second day: the eight payments since 12 on the first are within 24 hours
 	values := map[string]float64{}
 	for _, c := range table.Columns {
 		if c.Words == nil {
@@ -202,11 +203,23 @@ func TestHistoryInTheWarehouseTeaches(t *testing.T) {
 		t.Errorf("%d rows, %d bad, the last %v", table.Rows(), bads, values)
 	}
 	var out bytes.Buffer
-	o := TrainOptions{Kind: "scorecard", Folds: 3, Seed: 1, Name: "chargeback", Training: models.Options{}, Out: &out}
-	if err := TrainFromWarehouse(t.Context(), env.ClickHouseURL, "charged_back", o); err != nil {
+	o := TrainOptions{Kind: "scorecard", Folds: 3, Seed: 1, Name: "chargeback", Model: filepath.Join(t.TempDir(), "m.json"), Out: &out}
+	if err := TrainFromWarehouse(t.Context(), env.ClickHouseURL, "charged_back", time.Time{}, o); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(out.String(), "it may be pasted as it is") || !strings.Contains(out.String(), "payment.amount: payment.amount") {
+	section, err := os.ReadFile(strings.TrimSuffix(o.Model, ".json") + ".yaml")
+	if err != nil || !bytes.Contains(section, []byte("payment.amount: payment.amount")) || !bytes.Contains(section, []byte("spent_24h: {sum: payment.amount")) {
+		t.Errorf("the section is %v\n%s", err, section)
+	}
+	if !strings.Contains(out.String(), "it may be pasted as it is") {
+		t.Errorf("the output is\n%s", &out)
+	}
+	// The second day alone has the three payments that are charged back, and one more, of each customer.
+	out.Reset()
+	if err := WatchModel(t.Context(), o.Model, env.ClickHouseURL, "charged_back", time.Date(2026, 3, 3, 0, 0, 0, 0, time.UTC), &out); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "160 payments") || !strings.Contains(out.String(), "PSI") {
 		t.Errorf("the output is\n%s", &out)
 	}
 }

@@ -143,6 +143,20 @@ func TestModelIsAskedOnceAnEventAndOnlyWhenNeeded(t *testing.T) {
 	}
 }
 
+// Deciding by a model takes no memory from event to event.
+func TestModelAllocatesNothing(t *testing.T) {
+	rs := mustLoad(t, withModel)
+	f, e := rs.NewFrame(), cardPayment()
+	var context Context
+	context.Aggregates = given{{Decimal{4000_00, 2}, true}}
+	if n := testing.AllocsPerRun(100, func() {
+		f.Reset(e, context)
+		rs.Evaluate(f)
+	}); n != 0 {
+		t.Errorf("%v allocations an event", n)
+	}
+}
+
 // A challenger is a ruleset with another model over the same event and state: it changes nothing for the live one.
 func TestChallengerModelRunsInAShadowRuleset(t *testing.T) {
 	t.Parallel()

@@ -163,6 +163,15 @@ func TestContributionsAddUpToTheMargin(t *testing.T) {
 	}
 }
 
+// LightGBM writes an infinite threshold where a split only tells missing values from all others.
+func TestInfiniteThresholdTellsMissingValues(t *testing.T) {
+	t.Parallel()
+	m := mustParse(t, "lightgbm", []byte("tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nobjective=binary sigmoid:1\nfeature_names=a\n\n"+
+		"Tree=0\nnum_leaves=2\nnum_cat=0\nsplit_feature=0\nthreshold=inf\ndecision_type=8\nleft_child=-1\nright_child=-2\nleaf_value=0.5 -0.25\nleaf_count=3 1\n\nend of trees\n"))
+	near(t, "margin of a number", m.Margin([]float64{1e308}), 0.5, 0)
+	near(t, "margin of a missing value", m.Margin([]float64{math.NaN()}), -0.25, 0)
+}
+
 func TestPackedModelsAreUnpacked(t *testing.T) {
 	t.Parallel()
 	var packed bytes.Buffer

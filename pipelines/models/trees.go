@@ -11,6 +11,8 @@ import (
 const (
 	// MaxTreeDepth bounds the splits on a path: contributions take time in its square.
 	MaxTreeDepth = 128
+	// maxLeaf bounds a leaf's value, so that no sum of them is infinite.
+	maxLeaf = 1e100
 	// zeroThreshold is what LightGBM takes for zero when it treats zeros as missing.
 	zeroThreshold = 1e-35
 )
@@ -123,11 +125,14 @@ func (m *Trees) checkNode(t tree, i int32, depth int, seen []bool) error {
 	}
 	seen[i] = true
 	n := &t[i]
-	if !finite(n.threshold, n.cover) || math.Abs(n.threshold) > 1e300 || n.cover < 0 {
-		return fmt.Errorf("node %d has a threshold, value or cover that is no plain number", i)
-	}
 	if n.leaf {
+		if !finite(n.threshold, n.cover) || math.Abs(n.threshold) > maxLeaf || n.cover < 0 {
+			return fmt.Errorf("the leaf in node %d has a value or a count that is no plain number", i)
+		}
 		return nil
+	}
+	if math.IsNaN(n.threshold) { // it may be infinite: that tells missing values from all others
+		return fmt.Errorf("node %d has a threshold that is no number", i)
 	}
 	if n.feature < 0 || int(n.feature) >= len(m.names) {
 		return fmt.Errorf("node %d splits on feature %d; there are %d", i, n.feature, len(m.names))

@@ -10,9 +10,8 @@ import (
 // noCurrency marks an entry of State.currency not looked up yet.
 const noCurrency = 1<<16 - 1
 
-// Decide stages an event of an owned partition: adds it to the aggregates and asks the rules. It fills Event, Verdict,
-// Score, Hits, Ruleset, Evidence and Tier; where the event stood is the caller's to add. An event whose source and id
-// were decided before gets Duplicate and stages nothing.
+// Decide stages an event of an owned partition: adds it to the aggregates and asks the rules. It fills all of a
+// Decision but where the event stood. An event whose source and id were decided before gets Duplicate and stages nothing.
 func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	part := s.owned[p]
 	if part == nil {
@@ -42,7 +41,7 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	o := live.set.rules.Evaluate(live.frame)
 	s.charge(live, o.Charged)
 	d.Verdict, d.Score, d.Hits, d.Snoozed = o.Verdict, o.Score, s.told.hits(o), s.told.snoozed(o)
-	d.Evidence = s.told.evidence(live, o)
+	d.Evidence, d.Trace = s.told.evidence(live, o), s.told.trace(live, ev.Kind, o)
 	s.ask()
 	return d
 }

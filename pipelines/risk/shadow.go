@@ -24,6 +24,7 @@ type Shadow struct {
 	Score   int32
 	Hits    []events.Hit
 	Snoozed []string // as in events.Decision
+	Trace   []byte   // the same, of this ruleset
 }
 
 // Shadows returns what each shadow ruleset says of the event decided last, in the order they were given to NewEngine; none
@@ -37,6 +38,7 @@ func (s *State) ask() {
 		a := &s.askers[i]
 		o := a.set.rules.Evaluate(a.frame)
 		s.charge(a, o.Charged)
-		s.shadows = append(s.shadows, Shadow{a.set.id, o.Verdict, o.Score, s.told.hits(o), s.told.snoozed(o)})
+		s.shadows = append(s.shadows, Shadow{a.set.id, o.Verdict, o.Score, s.told.hits(o), s.told.snoozed(o),
+			s.told.trace(a, s.now.event.Kind, o)})
 	}
 }

@@ -81,6 +81,41 @@ func TestShadowsDoNotShow(t *testing.T) {
 	})
 }
 
+// TestTracesExplainDecisions: the trace of each decision, and of each shadow's, explains it with the ruleset and the event alone.
+func TestTracesExplainDecisions(t *testing.T) {
+	t.Parallel()
+	live, shadow := parse(t, withRules(everything, all...)), parse(t, candidates[1])
+	rapid.Check(t, func(t *rapid.T) {
+		sequence := drawEvents(t, rapid.IntRange(1, 20).Draw(t, "events"), time.Hour)
+		state := owner(risk.NewEngine(live, shadow), 0, 1)
+		for i := range sequence {
+			e := &sequence[i]
+			d := state.Decide(partitionOf(e), e)
+			if !paid(e) {
+				if d.Trace != nil {
+					t.Fatalf("%s asks nothing and no rule, its trace is %x", e.Kind, d.Trace)
+				}
+				continue
+			}
+			said := state.Shadows()[0]
+			for _, c := range []struct {
+				ruleset *rules.Ruleset
+				trace   []byte
+				verdict events.Verdict
+				score   int32
+			}{{live, d.Trace, d.Verdict, d.Score}, {shadow, said.Trace, said.Verdict, said.Score}} {
+				x, err := rules.Explain(c.ruleset, e, c.trace)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if x.Verdict != c.verdict || x.Score != c.score || len(x.Doubt) > 0 {
+					t.Fatalf("event %d: %s at %d; explained: %+v", i, c.verdict, c.score, x)
+				}
+			}
+		}
+	})
+}
+
 // TestAShadowThatIsPromotedHasCounted: what it counted as a shadow stays when it becomes the live ruleset, also through
 // gate.state; what nobody declares any more goes.
 func TestAShadowThatIsPromotedHasCounted(t *testing.T) {

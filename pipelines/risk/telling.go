@@ -14,12 +14,19 @@ const ErrorPrefix = "error/"
 // maxErrors bounds how many of these one decision carries.
 const maxErrors = 8
 
+// Elements and bytes made at a time: some kB each.
+const (
+	pieceOfElements = 128
+	pieceOfBytes    = 8192
+)
+
 // telling writes outcomes into decisions. What it returns is the caller's to keep; it is cut from larger pieces, so that a
 // decision costs less than an allocation.
 type telling struct {
 	hit   slab[events.Hit]
 	value slab[events.Value]
 	word  slab[string]
+	bytes slab[byte]
 	read  []reported // scratch
 	text  []byte     // scratch
 }
@@ -29,7 +36,7 @@ type reported struct{ index, end int }
 
 // hits are the rules that fired.
 func (t *telling) hits(o rules.Outcome) []events.Hit {
-	out := t.hit.take(len(o.Hits))
+	out := t.hit.take(len(o.Hits), pieceOfElements)
 	braked := o.Braked
 	for i, rule := range o.Hits {
 		out[i] = events.Hit{Rule: rule.ID, Score: rule.Score, Reason: rule.Reason}
@@ -42,7 +49,7 @@ func (t *telling) hits(o rules.Outcome) []events.Hit {
 
 // snoozed are the ids of the rules that would have fired.
 func (t *telling) snoozed(o rules.Outcome) []string {
-	out := t.word.take(len(o.Snoozed))
+	out := t.word.take(len(o.Snoozed), pieceOfElements)
 	for i, rule := range o.Snoozed {
 		out[i] = rule.ID
 	}
@@ -64,7 +71,7 @@ func (t *telling) evidence(a *asker, o rules.Outcome) []events.Value {
 		})
 	}
 	errors := o.Errors[:min(len(o.Errors), maxErrors)]
-	out := t.value.take(len(t.read) + len(errors))
+	out := t.value.take(len(t.read)+len(errors), pieceOfElements)
 	text, start := string(t.text), 0
 	for i, r := range t.read {
 		out[i] = events.Value{Name: a.set.rules.Aggregates[r.index].Name, Text: text[start:r.end]}
@@ -76,19 +83,28 @@ func (t *telling) evidence(a *asker, o rules.Outcome) []events.Value {
 	return out
 }
 
-// slab hands out slices of one large piece.
+// trace is what the ruleset was asked and told, for rules.Explain: of events that want a verdict, and those that a rule has
+// something to say of.
+func (t *telling) trace(a *asker, kind events.Kind, o rules.Outcome) []byte {
+	if !rules.Asks(kind) && len(o.Hits)+len(o.Snoozed)+len(o.Errors) == 0 {
+		return nil
+	}
+	t.text = a.frame.Trace(t.text[:0])
+	out := t.bytes.take(len(t.text), pieceOfBytes)
+	copy(out, t.text)
+	return out
+}
+
+// slab hands out slices of one large piece, which stays until the last of them is let go.
 type slab[T any] struct{ rest []T }
 
-// slabSize is how many elements a piece has: a few kB, kept until the last decision with a part of it is let go.
-const slabSize = 128
-
-// take returns n zero elements, nil for none.
-func (s *slab[T]) take(n int) []T {
+// take returns n zero elements, nil for none; piece is how many are made at a time.
+func (s *slab[T]) take(n, piece int) []T {
 	if n == 0 {
 		return nil
 	}
 	if n > len(s.rest) {
-		s.rest = make([]T, max(n, slabSize))
+		s.rest = make([]T, max(n, piece))
 	}
 	out := s.rest[:n:n]
 	s.rest = s.rest[n:]

@@ -169,6 +169,59 @@ func TestWhetherTheSweepCameByDoesNotShow(t *testing.T) {
 	}
 }
 
+// TestAFraudRateAsKnownBefore: chargebacks come days late. With a delay, those of a merchant are set against its sales of the
+// same days, and a customer's day against a day a week ago.
+func TestAFraudRateAsKnownBefore(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	state := owner(load(t, `
+ruleset: past
+version: 1
+aggregates:
+  sold: {count: payment.initiated, by: merchant, window: 7d, delay: 7d}
+  back: {count: payment.charged_back, by: merchant, window: 7d}
+  today: {sum: payment.amount, of: payment.initiated, by: customer, window: 1d}
+  week_ago: {sum: payment.amount, of: payment.initiated, by: customer, window: 1d, delay: 7d}
+rules:
+  - {id: bad-merchant, when: 'sold >= 10 && back * 5 > sold', then: {score: 1, reason: R, say: s}}
+  - {id: ten-times, when: 'week_ago > 0 && ratio(today, week_ago) >= 10', missing: skip, then: {score: 1, reason: R, say: s}}
+`), 0, 1)
+	decide := func(e events.Event) events.Decision {
+		e.ID = fmt.Sprint(state.Entities(), e.ID, e.Time)
+		d := state.Decide(partitionOf(&e), &e)
+		state.Commit()
+		return d
+	}
+	s := &story{at: noon}
+	for i := range 20 { // in the first week: 20 sales at each merchant
+		for _, m := range []string{"honest", "crooked"} {
+			s.after(time.Hour).pay(fmt.Sprint("c", i%4), 5, purchase, at(m))
+		}
+	}
+	s.at = noon.Add(10 * day)
+	for i := range 5 { // in the second: the chargebacks, after as many new sales
+		for _, m := range []string{"honest", "crooked"} {
+			s.after(time.Hour).pay(fmt.Sprint("c", i%4), 5, purchase, at(m))
+		}
+		s.add(events.PaymentChargedBack, fmt.Sprint("c", i%4), at("crooked"))
+	}
+	s.at = noon.Add(14 * day)
+	s.pay("c1", 5, purchase, at("honest")).pay("c1", 5, purchase, at("crooked"))
+	var last events.Decision
+	for i := range s.all {
+		if last = decide(s.all[i]); fired(last, "bad-merchant") != (i == len(s.all)-1) {
+			t.Errorf("event %d at %s: %+v", i, last.Event.MerchantID, last.Evidence)
+		}
+	}
+	s = &story{at: noon.Add(40 * day)}
+	s.pay("c3", 10, purchase).after(7*day).pay("c3", 90, purchase).after(time.Hour).pay("c3", 10, purchase)
+	for i := range s.all {
+		if d := decide(s.all[i]); fired(d, "ten-times") != (i == 2) {
+			t.Errorf("payment %d: %+v", i, d)
+		}
+	}
+}
+
 func TestUnknownDataIsSaidNotGuessed(t *testing.T) {
 	t.Parallel()
 	source := one("{count: payment, by: device, window: 1h}")

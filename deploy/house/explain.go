@@ -239,7 +239,7 @@ func (x *Explained) print(w io.Writer) error {
 		if i == 0 {
 			fmt.Fprintln(w)
 		}
-		fmt.Fprintf(w, "shadow %s (%s) says %s, score %d: %s\n", s.Shadow, s.Ruleset, s.Verdict, s.Score, strings.Join(s.Rules, ", "))
+		fmt.Fprintf(w, "shadow %s (%s) says %s, score %d %s\n", s.Shadow, s.Ruleset, s.Verdict, s.Score, s.Rules)
 	}
 	for _, note := range x.Notes {
 		fmt.Fprintf(w, "in doubt: %s\n", note)

@@ -100,6 +100,10 @@ rules:
 	r.verifies()
 	r.shadowed(db)
 	r.explains(db)
+	if err := db.Exec(t.Context(), "INSERT INTO shadow_verdicts SELECT * FROM shadow_verdicts LIMIT 1"); err != nil {
+		t.Fatal(err)
+	}
+	mustBreak(t, r, "a shadow speaks once of a decision")
 }
 
 // shadowed holds the shadow's verdicts against the decisions that ask, from the first one it was asked about on.

@@ -385,6 +385,12 @@ func TestMistakesAreAnswered(t *testing.T) {
 		{"run gate --data /nonexistent", 1, "give --kafka"},
 		{"rules check nowhere.yaml", 1, "no such file"},
 		{"replay --format csv x", 2, "must be one of"},
+		{"lists add Deny x", 1, "use up to 64 small letters"},
+		{"lists add deny 10.0.0.0/40 --kind cidr", 1, "203.0.113.0/24"},
+		{"lists add deny x --expires tomorrow", 1, "2026-12-31"},
+		{"lists add snooze x", 1, "card-testing/customer/C42"},
+		{"lists show --data /nonexistent", 1, "give --kafka"},
+		{"explain payments/0/1 --data /nonexistent", 1, "give --clickhouse"},
 	}
 	for _, c := range cases {
 		t.Run(c.args, func(t *testing.T) {

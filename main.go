@@ -43,6 +43,7 @@ type commands struct {
 	Replay      replayCommand      `cmd:"" help:"Publish recorded events: JSON lines of CloudEvents, or an AMLSim folder; an interrupted one goes on where it stopped."`
 	Verify      verifyCommand      `cmd:"" help:"Prove what is promised on the running system; exit 1 on any breach."`
 	Rules       rulesCommand       `cmd:"" help:"Check a ruleset, publish it, print the live one."`
+	Explain     explainCommand     `cmd:"" help:"Print why an event was decided as it was: rules, conditions, values, lists, the path to the verdict."`
 	Lists       listsCommand       `cmd:"" help:"Add to, remove from, show and import allow, deny and watch lists."`
 	Deadletters deadlettersCommand `cmd:"" help:"List or replay what could not be read or applied."`
 	Model       modelCommand       `cmd:"" help:"Train a scorecard or a logistic regression, print a model, score rows with it."`
@@ -710,4 +711,20 @@ func failedSaid(ok bool, err error) error {
 		return errSaid
 	}
 	return err
+}
+
+type explainCommand struct {
+	config.Config
+	Decision string `arg:"" help:"The decision: topic/partition/offset of its event, as in the column decision_id in ClickHouse."`
+	Shadow   string `help:"Explain what this shadow ruleset said instead." placeholder:"NAME"`
+	JSON     bool   `name:"json" help:"Print JSON."`
+}
+
+func (c *explainCommand) Run(e *environment) error {
+	h, err := house.Open(e.ctx, c.Config, house.Options{Needs: house.ClickHouse, Attach: true, Log: c.Logger(e.err)})
+	if err != nil {
+		return err
+	}
+	defer h.CloseQuietly()
+	return house.Explain(e.ctx, h.Addresses.ClickHouse, house.ExplainOptions{ID: c.Decision, Shadow: c.Shadow, JSON: c.JSON}, e.out)
 }

@@ -391,6 +391,12 @@ func TestMistakesAreAnswered(t *testing.T) {
 		{"model show nowhere.json", 1, "no such file"},
 		{"model show main.go", 1, "is no model"},
 		{"model train --from-warehouse nowhere", 1, "start `sluice up`"},
+		{"lists add Deny x", 1, "use up to 64 small letters"},
+		{"lists add deny 10.0.0.0/40 --kind cidr", 1, "203.0.113.0/24"},
+		{"lists add deny x --expires tomorrow", 1, "2026-12-31"},
+		{"lists add snooze x", 1, "card-testing/customer/C42"},
+		{"lists show --data /nonexistent", 1, "give --kafka"},
+		{"explain payments/0/1 --data /nonexistent", 1, "give --clickhouse"},
 	}
 	for _, c := range cases {
 		t.Run(c.args, func(t *testing.T) {

@@ -46,6 +46,7 @@ type RuleExplained struct {
 	Verdict string    `json:"verdict,omitempty"` // that it asked for, where it fired and has one
 	Reason  string    `json:"reason,omitempty"`
 	Say     string    `json:"say,omitempty"`
+	Words   *Reason   `json:"words,omitempty"` // of the reason code, where the ruleset has them
 	Parts   []Part    `json:"parts"`
 	Reads   []Reading `json:"reads,omitempty"`
 }
@@ -118,6 +119,9 @@ func (f *Frame) explainRule(rule *Rule, t Truth) RuleExplained {
 	}
 	if hit := holdsRule(o.Hits, rule); hit != nil {
 		told.Fired, told.Score, told.Reason, told.Say = true, hit.Score, hit.Reason, hit.Say
+		if words, ok := f.ruleset.Reasons[hit.Reason]; ok {
+			told.Words = &words
+		}
 		if hit.Verdict != events.NoVerdict {
 			told.Verdict = hit.Verdict.String()
 		}
@@ -351,6 +355,11 @@ func (told *RuleExplained) write(out *strings.Builder) {
 	fmt.Fprintf(out, "\n%s (line %d) %s\n", told.ID, told.Line, state)
 	if told.Fired {
 		fmt.Fprintf(out, "  %s: %s\n", told.Reason, told.Say)
+		if told.Words != nil {
+			for _, language := range languages {
+				fmt.Fprintf(out, "  to the customer (%s): %s\n", language, told.Words.Customer[language])
+			}
+		}
 	}
 	for _, part := range told.Parts {
 		if !part.Asked {

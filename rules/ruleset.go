@@ -119,8 +119,8 @@ type Brake struct {
 
 // Reason is what a reason code says, by language: "en", "zh".
 type Reason struct {
-	Customer map[string]string // what the customer is told: nothing that helps a fraudster
-	Analyst  map[string]string
+	Customer map[string]string `json:"customer"` // what the customer is told: nothing that helps a fraudster
+	Analyst  map[string]string `json:"analyst"`
 }
 
 // Thresholds turn the sum of scores into a verdict: 0 means never.

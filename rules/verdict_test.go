@@ -283,6 +283,8 @@ rules:
   - id: friend
     when: customer.tier == "gold" && similarity("friends", customer.name) >= 0.9
     then: {verdict: approve, reason: R3, say: a friend}
+reasons:
+  R1: {customer: {en: Please call us., zh: 请致电。}, analyst: {en: Card testing., zh: 疑似盗刷测试。}}
 outcomes: {review: 50, decline: 80}
 `))
 	if err != nil {
@@ -306,6 +308,8 @@ outcomes: {review: 50, decline: 80}
 
 small (line 8) fires, +0
   R1: many small payments
+  to the customer (en): Please call us.
+  to the customer (zh): 请致电。
   true     payment.amount < 50   (payment.amount = 12.34 CNY)
   true     tries >= 5   (tries = 7)
   -        device.known

@@ -130,6 +130,9 @@ func mappingOf(keys []string, prefix string, schemas object) object {
 		}
 		property = maps.Clone(property)
 		property["description"] = keySays[prefix+key]
+		if key == "when" || key == "where" {
+			property["description"] = keySays[prefix+key] + ". " + conditionWords()
+		}
 		properties[key] = property
 	}
 	return object{"type": "object", "properties": properties, "additionalProperties": false}
@@ -164,9 +167,20 @@ func languagesSchema() object {
 
 func windowSchema() object { return object{"type": "string", "pattern": windowText.String()} }
 
-// conditionSchema is a condition: its description names all it can use.
 func conditionSchema() object {
 	return object{"type": []string{"string", "boolean"}, "maxLength": MaxConditionBytes}
+}
+
+// conditionWords names what a condition can use, for who writes one.
+func conditionWords() string {
+	var vars, calls []string
+	for i := range variables {
+		vars = append(vars, variables[i].name)
+	}
+	for _, f := range functionSays {
+		calls = append(calls, f.word)
+	}
+	return "Variables: " + strings.Join(vars, ", ") + ". Written with: " + strings.Join(calls, "; ")
 }
 
 func kindsSchema() object {

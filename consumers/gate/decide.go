@@ -103,7 +103,7 @@ func (g *gate) shadow(ctx context.Context, t *transaction, d *events.Decision) {
 	}
 	for i, said := range g.state.Shadows() {
 		v := events.ShadowVerdict{
-			DecisionID: d.ID(), Shadow: g.ruling.asked[i].name, Ruleset: said.Ruleset, Verdict: said.Verdict, Score: said.Score, Hits: said.Hits, Snoozed: said.Snoozed,
+			DecisionID: d.ID(), Shadow: g.ruling.asked[i].name, Ruleset: said.Ruleset, Verdict: said.Verdict, Score: said.Score, Hits: said.Hits, Snoozed: said.Snoozed, Trace: said.Trace,
 			LiveRuleset: d.Ruleset, LiveVerdict: d.Verdict, LiveScore: d.Score,
 			EventID: d.Event.ID, EventSource: d.Event.Source, Kind: d.Event.Kind, CustomerID: d.Event.CustomerID, EventTime: d.Event.Time, Label: d.Event.Label,
 		}

@@ -25,6 +25,9 @@ type decided struct {
 	letters  int64                      // dead letters up to the warehouse's position
 	upTo     map[string]ends            // the warehouse's positions, read before the topics
 	poster   map[string]ends            // the poster's positions, read before the topics
+	gate     map[string]ends            // the gate's positions, by input topic, read before the topics
+	live     map[string]marks           // input topic → verdict at each offset
+	oldest   map[string]ends            // input topic → offset of the oldest decision that retention has left
 }
 
 // What an input offset has met.
@@ -38,7 +41,8 @@ const (
 // gate proves that each event has exactly one verdict or dead letter.
 func (v *verifier) gate(ctx context.Context) (*decided, []Row, error) {
 	seen := &decided{expected: map[string]marks{}, amounts: map[string]map[int32]int64{}, counts: map[string]map[int32]int64{},
-		upTo: map[string]ends{}, poster: map[string]ends{}, verdict: map[events.Verdict]int64{}}
+		upTo: map[string]ends{}, poster: map[string]ends{}, verdict: map[events.Verdict]int64{},
+		live: map[string]marks{}, oldest: map[string]ends{}}
 	positions := map[string]ends{}
 	for _, topic := range inputs {
 		var err error
@@ -46,6 +50,7 @@ func (v *verifier) gate(ctx context.Context) (*decided, []Row, error) {
 			return nil, nil, err
 		}
 	}
+	seen.gate = positions
 	for _, topic := range warehouseTopics {
 		var err error
 		if seen.upTo[topic], err = v.groupPositions(ctx, "warehouse", topic); err != nil {
@@ -115,7 +120,8 @@ func (v *verifier) verdicts(ctx context.Context, input string, until ends, marke
 	if err != nil {
 		return err
 	}
-	expected := marks{}
+	expected, live, oldest := marks{}, marks{}, ends{}
+	seen.live[input], seen.oldest[input] = live, oldest
 	seen.expected[input], seen.amounts[topic], seen.counts[topic] = expected, map[int32]int64{}, map[int32]int64{}
 	return v.scan(ctx, topic, nil, end, func(r *kgo.Record) {
 		d, err := events.DecodeDecision(r.Value)
@@ -123,6 +129,10 @@ func (v *verifier) verdicts(ctx context.Context, input string, until ends, marke
 			f.breach("%s is no decision: %v", events.PositionID(topic, r.Partition, r.Offset), err)
 			return
 		}
+		if _, ok := oldest[d.Partition]; !ok {
+			oldest[d.Partition] = d.Offset
+		}
+		*live.at(d.Partition, d.Offset) = byte(d.Verdict)
 		if r.Offset < seen.poster[topic][r.Partition] {
 			*expected.at(d.Partition, d.Offset) = byte(d.Verdict)
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -186,15 +187,13 @@ func (e *Entry) checkSnooze() error {
 	return nil
 }
 
-// CheckName says whether a list may have a name: small letters, digits, - and _, a letter or digit first.
+// listName is what a rule can ask for.
+var listName = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+
+// CheckName says whether a list may have a name: small letters, digits and dashes, a letter first.
 func CheckName(list string) error {
-	ok := list != "" && len(list) <= MaxListName && list[0] != '-' && list[0] != '_'
-	for i := range len(list) {
-		c := list[i]
-		ok = ok && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_')
-	}
-	if !ok {
-		return fmt.Errorf("%q is no name of a list: use up to %d small letters, digits, - and _, such as watch-cards", clip(list), MaxListName)
+	if len(list) > MaxListName || !listName.MatchString(list) {
+		return fmt.Errorf("%q is no name of a list: use up to %d small letters, digits and dashes, such as watch-cards", clip(list), MaxListName)
 	}
 	return nil
 }

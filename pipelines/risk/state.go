@@ -29,6 +29,7 @@ type State struct {
 	now      moment
 	reading  reading
 	scratch  series
+	views    []view // of the event in hand
 	key      []byte
 	payer    []byte // the key of a transfer's payer
 	free     []*working

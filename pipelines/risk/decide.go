@@ -29,6 +29,7 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	part.ids = append(part.ids, id)
 	s.now = moment{part, ev, ev.Time.UnixMilli(), s.now.number + 1}
 	part.newestNow = max(part.newestNow, s.now.ms)
+	s.views = s.views[:0]
 	for i := range s.askers {
 		a := &s.askers[i]
 		a.frame.Reset(ev, rules.Context{Tier: d.Tier, Aggregates: a, Lists: s.lists, Brakes: a})
@@ -125,44 +126,4 @@ func (s *State) aggregate(d *definition, a *rules.Aggregate) rules.Value {
 	s.reading.begin(d, s.now.ms)
 	s.gather(s.key, a.By.Shared(), d, currency)
 	return s.reading.value(e.Currency)
-}
-
-// gather adds one series of an entity to the reading, over the partial sums of all partitions.
-func (s *State) gather(key []byte, shared bool, d *definition, currency uint16) {
-	own := s.load(s.now.partition, key, shared)
-	if found := own.entity.find(d.id, currency); found != nil {
-		s.reading.gather(found)
-	}
-	if shared {
-		s.gatherOthers(own, d, currency)
-	}
-}
-
-// gatherOthers adds what other partitions know of a shared entity: staged here, committed here, or followed. What is idle
-// in an owned partition counts as forgotten, as in load.
-func (s *State) gatherOthers(own *working, d *definition, currency uint16) {
-	here := s.now.partition
-	for _, id := range s.order {
-		p := s.owned[id]
-		if p == here || len(p.staged) == 0 {
-			continue
-		}
-		if w := p.staged[own.key]; w != nil {
-			if found := w.entity.find(d.id, currency); found != nil && !found.idle(p.newestStaged()) {
-				s.reading.gather(found)
-			}
-		}
-	}
-	for _, part := range s.shared[own.key] {
-		if part.partition == here.id {
-			continue
-		}
-		p := s.owned[part.partition]
-		if p != nil && p.staged[own.key] != nil || !s.scratch.decodeOne(part.blob, d, currency) {
-			continue
-		}
-		if p == nil || !s.scratch.idle(p.newestStaged()) {
-			s.reading.gather(&s.scratch)
-		}
-	}
 }

@@ -334,6 +334,15 @@ type reader struct {
 }
 
 func (r *reader) number() int64 {
+	if len(r.rest) > 0 && r.rest[0] < 0x80 { // most are
+		n := int64(r.rest[0])
+		r.rest = r.rest[1:]
+		return n
+	}
+	return r.longNumber()
+}
+
+func (r *reader) longNumber() int64 {
 	var n uint64
 	for i := 0; i < len(r.rest) && i < binary.MaxVarintLen64; i++ {
 		b := r.rest[i]
@@ -422,25 +431,27 @@ func (s *series) decode(payload string, newest int64) {
 		}
 		return
 	}
+	a, b, squares := usesA(s.def.fn), usesB(s.def.fn), s.def.fn == rules.Stddev
+	index := int64(0)
 	for len(r.rest) > 0 {
-		t := tile{}
 		if gap := r.number(); len(s.tiles) == 0 {
-			t.index = newest - gap
+			index = newest - gap
 		} else {
-			t.index = s.tiles[len(s.tiles)-1].index + gap
+			index += gap
 		}
-		if usesA(s.def.fn) {
+		s.newest = max(s.newest, index)
+		s.tiles = append(s.tiles, tile{index: index})
+		t := &s.tiles[len(s.tiles)-1]
+		if a {
 			t.a = r.number()
 		}
-		if usesB(s.def.fn) {
+		if b {
 			t.b = r.number()
 		}
-		if s.def.fn == rules.Stddev {
+		if squares {
 			t.squares.hi = uint64(r.number())
 			t.squares.lo = uint64(r.number())
 		}
-		s.newest = max(s.newest, t.index)
-		s.tiles = append(s.tiles, t)
 	}
 }
 

@@ -1,6 +1,7 @@
 // Package risk decides: it keeps the sliding aggregates of the partitions a gate owns, adds each event to them and asks a
 // ruleset for the verdict. It is a state machine over bytes: it knows no Kafka, no clock and no randomness, and the same
 // events always give the same decisions. Package rules has the language; consumers/gate feeds it and keeps its state.
+// docs/aggregates.md says how exact each aggregate is and what it costs.
 package risk
 
 import (
@@ -29,6 +30,7 @@ type State struct {
 	now      moment
 	reading  reading
 	scratch  series
+	views    []view // of the event in hand
 	key      []byte
 	payer    []byte // the key of a transfer's payer
 	free     []*working

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/schemas"
@@ -16,6 +17,9 @@ import (
 
 // errCommittedAfterAll is a transaction that the client gave up and the broker committed.
 var errCommittedAfterAll = errors.New("a transaction was reported as aborted, but the group's offsets have moved past it")
+
+// unstablePause is the pause between two looks at offsets that a transaction still holds.
+const unstablePause = 20 * time.Millisecond
 
 // A transaction is what one poll becomes.
 type transaction struct {
@@ -116,10 +120,7 @@ func (g *gate) confirmAborted(ctx context.Context, t *transaction) error {
 	for topic := range t.first {
 		topics = append(topics, topic)
 	}
-	offsets, err := kadm.NewClient(g.admin).FetchOffsetsForTopics(kadm.RequireStable(ctx), g.Group(part), topics...)
-	if err == nil {
-		err = offsets.Error()
-	}
+	offsets, err := g.stableOffsets(ctx, topics)
 	if err != nil {
 		return fmt.Errorf("find out whether a transaction was aborted: %w", err)
 	}
@@ -131,6 +132,27 @@ func (g *gate) confirmAborted(ctx context.Context, t *transaction) error {
 		}
 	}
 	return nil
+}
+
+// stableOffsets reads the group's offsets once no transaction that moves them is open: the marker that ends the one just
+// aborted reaches them some time after its end is acknowledged.
+func (g *gate) stableOffsets(ctx context.Context, topics []string) (kadm.OffsetResponses, error) {
+	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+	defer cancel()
+	for {
+		offsets, err := kadm.NewClient(g.admin).FetchOffsetsForTopics(kadm.RequireStable(ctx), g.Group(part), topics...)
+		if err == nil {
+			err = offsets.Error()
+		}
+		if !errors.Is(err, kerr.UnstableOffsetCommit) {
+			return offsets, err
+		}
+		select {
+		case <-time.After(unstablePause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // produced notes the outcome of one record.

@@ -116,7 +116,8 @@ func TestCheckLetsThrough(t *testing.T) {
 			t.Errorf("%s: %v", feature, err)
 		}
 	}
-	for name, source := range map[string][]byte{"fraud": packs.Fraud, "credit": packs.Credit, "empty": packs.Empty, "default": packs.Default()} {
+	for name, source := range map[string][]byte{"fraud": packs.Fraud, "credit": packs.Credit, "empty": packs.Empty, "aml": packs.AML,
+		"sanctions": packs.Sanctions, "compliance": packs.Compliance, "default": packs.Default()} {
 		if _, err := Check(name+".yaml", source); err != nil {
 			t.Error(err)
 		}

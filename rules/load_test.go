@@ -144,7 +144,8 @@ func TestLoadNamesEveryMistakeInOrder(t *testing.T) {
 
 func TestPacksLoadLoweredWithEachAggregateRead(t *testing.T) {
 	t.Parallel()
-	for name, source := range map[string][]byte{"fraud": packs.Fraud, "credit": packs.Credit, "empty": packs.Empty, "default": packs.Default()} {
+	for name, source := range map[string][]byte{"fraud": packs.Fraud, "credit": packs.Credit, "empty": packs.Empty, "aml": packs.AML,
+		"sanctions": packs.Sanctions, "compliance": packs.Compliance, "default": packs.Default()} {
 		rs, err := Load(name+".yaml", source)
 		if err != nil {
 			t.Fatal(err)

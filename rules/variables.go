@@ -80,7 +80,7 @@ func init() {
 		"event.hour": between(0, 23), "event.weekday": between(1, 7), "payment.amount": anAmount, "loan.amount": anAmount,
 		"loan.monthly_income": anAmount, "loan.outstanding_debt": {high: Int(events.MaxAmount)}, "loan.instalment": aboveZero,
 		"loan.term_months": between(1, events.MaxTermMonths), "loan.annual_rate": fromZero, "loan.age": between(1, 150),
-		"loan.employment_months": between(1, 1200), "loan.bureau_score": between(300, 850), "behavior.kyc_level": between(0, 3),
+		"loan.employment_months": between(1, 1200), "loan.bureau_score": between(300, 850), "behavior.kyc_level": between(0, 3), "customer.kyc_level": between(1, 3),
 	} {
 		holds(name, func(v *variable) { v.bounds = b })
 	}
@@ -133,6 +133,7 @@ var variables = []variable{
 	text("customer.id", everyKind, "who did it", func(e *events.Event) string { return e.CustomerID }),
 	{name: "customer.tier", typ: stringType, in: everyKind, says: "value tier, \"\" when unknown", text: func(f *Frame) string { return f.tier }},
 	text("customer.name", everyKind, "as the channel has it; for similarity()", func(e *events.Event) string { return e.CustomerName }),
+	optionalCount("customer.kyc_level", paymentKinds, "know-your-customer level as the channel knows it, 1 to 3", func(e *events.Event) int32 { return e.KYCLevel }),
 	text("device.id", everyKind, "the device used", func(e *events.Event) string { return e.DeviceID }),
 	flag("device.known", everyKind, "the event says which device", func(e *events.Event) bool { return e.DeviceID != "" }),
 	text("ip.address", everyKind, "IPv4 or IPv6 address of the device", func(e *events.Event) string { return e.IP }),

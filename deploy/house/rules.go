@@ -41,12 +41,18 @@ func rulesetSource(name string) ([]byte, error) {
 		return packs.Fraud, nil
 	case "credit":
 		return packs.Credit, nil
+	case "aml":
+		return packs.AML, nil
+	case "sanctions":
+		return packs.Sanctions, nil
+	case "compliance":
+		return packs.Compliance, nil
 	case "empty":
 		return packs.Empty, nil
 	}
 	source, err := os.ReadFile(name)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("--rules %s: there is no such file; give one, or a shipped pack: default, fraud, credit, empty", name)
+		return nil, fmt.Errorf("--rules %s: there is no such file; give one, or a shipped pack: default, fraud, credit, aml, sanctions, compliance, empty", name)
 	}
 	return source, err
 }

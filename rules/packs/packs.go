@@ -17,6 +17,22 @@ var (
 	//go:embed credit.yaml
 	Credit []byte
 
+	// AML is the pack that finds what money laundering looks like. It reviews and never declines.
+	//
+	//go:embed aml.yaml
+	AML []byte
+
+	// Sanctions is the pack that screens names and countries. Its lists are the house's to fill.
+	//
+	//go:embed sanctions.yaml
+	Sanctions []byte
+
+	// Compliance is the pack of limits by law, for houses under the rules of the People's Bank of China whose channels say
+	// the customer's KYC level: without one every customer has the limits of account class I.
+	//
+	//go:embed compliance.yaml
+	Compliance []byte
+
 	// Empty has no rules: everything is approved.
 	//
 	//go:embed empty.yaml
@@ -28,7 +44,7 @@ var (
 func Default() []byte {
 	var out strings.Builder
 	out.WriteString("# The packs fraud and credit in one ruleset.\nruleset: default\nversion: 1\n")
-	for _, name := range []string{"aggregates", "rules", "outcomes"} {
+	for _, name := range []string{"aggregates", "rules", "reasons", "outcomes"} {
 		out.WriteString("\n" + name + ":\n")
 		for _, pack := range [][]byte{Fraud, Credit} {
 			out.WriteString(section(string(pack), name))

@@ -333,7 +333,7 @@ func paymentFields(e *Event, m *eventsv1.PaymentEvent) *Rejection {
 	e.PaymentID, e.CustomerID, e.AccountID, e.CounterpartyID = m.PaymentId, m.CustomerId, m.AccountId, m.CounterpartyId
 	e.MerchantID, e.MerchantMCC, e.Channel, e.CardToken = m.MerchantId, m.MerchantCategory, m.Channel, m.CardToken
 	e.DeviceID, e.Method, e.Purpose, e.Reason = m.DeviceId, m.Method, m.Purpose, m.Reason
-	e.CustomerName, e.CounterpartyName = m.CustomerName, m.CounterpartyName
+	e.CustomerName, e.CounterpartyName, e.KYCLevel = m.CustomerName, m.CounterpartyName, m.CustomerKycLevel
 	var c checker
 	c.id("payment_id", m.PaymentId, true)
 	c.id("customer_id", m.CustomerId, true)
@@ -347,6 +347,7 @@ func paymentFields(e *Event, m *eventsv1.PaymentEvent) *Rejection {
 	c.cardToken(m.CardToken)
 	c.name("customer_name", m.CustomerName)
 	c.name("counterparty_name", m.CounterpartyName)
+	c.bounds("customer_kyc_level", m.CustomerKycLevel, 0, 3)
 	c.enum("purpose", int32(m.Purpose), eventsv1.PaymentPurpose_name, true)
 	c.enum("method", int32(m.Method), eventsv1.PaymentMethod_name, e.Kind == PaymentInitiated)
 	e.Amount, e.Currency = c.amount("amount", m.Amount, m.Currency)

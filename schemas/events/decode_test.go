@@ -105,6 +105,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"no method", field("method", 0), CodeMissing, "method"},
 		{"method 99", field("method", 99), CodeInvalid, "method"},
 		{"long id", field("payment_id", strings.Repeat("x", MaxIDBytes+1)), CodeOversized, "payment_id"},
+		{"kyc level", field("customer_kyc_level", 4), CodeInvalid, "customer_kyc_level"},
 		{"long name", field("customer_name", strings.Repeat("x", MaxNameBytes+1)), CodeOversized, "customer_name"},
 		{"control character in a name", field("counterparty_name", "张\u2028伟\u0085"), CodeInvalid, "counterparty_name"},
 		{"control character", field("device_id", "a\nb"), CodeInvalid, "device_id"},
@@ -217,6 +218,7 @@ func anyEvent(t *rapid.T) Event {
 	switch e.Kind.Family() {
 	case Payment:
 		e.CustomerName, e.CounterpartyName = name.Draw(t, "customer name"), name.Draw(t, "counterparty name")
+		e.KYCLevel = rapid.Int32Range(0, 3).Draw(t, "kyc level")
 		e.PaymentID, e.AccountID, e.MerchantID, e.MerchantMCC, e.CardToken = id.Draw(t, "payment"), maybe("account"), "m1", "5411", maybe("card")
 		e.CounterpartyID, e.Reason = "other"+id.Draw(t, "counterparty"), maybe("reason")
 		e.Amount, e.Currency = amount.Draw(t, "amount"), MustCurrency(currency)

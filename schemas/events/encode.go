@@ -86,6 +86,7 @@ func (e *Event) payment() *eventsv1.PaymentEvent {
 		MerchantId: e.MerchantID, MerchantCategory: e.MerchantMCC, Channel: e.Channel, Method: e.Method, Purpose: e.Purpose,
 		Amount: e.amountText(e.Amount), Currency: e.Currency.Code(), CardToken: e.CardToken, DeviceId: e.DeviceID, Ip: e.IP,
 		Location: e.location(), Reason: e.Reason, CustomerName: e.CustomerName, CounterpartyName: e.CounterpartyName,
+		CustomerKycLevel: e.KYCLevel,
 	}
 }
 

@@ -169,7 +169,7 @@ type Event struct {
 	Subject      string
 	PayeeID      string
 	DocumentHash string
-	KYCLevel     int32
+	KYCLevel     int32 // 0 to 3: of the customer who pays, or after behavior.identity_verified
 	Text         string
 }
 

@@ -175,6 +175,8 @@ type PaymentEvent struct {
 	CustomerName string `protobuf:"bytes,17,opt,name=customer_name,json=customerName,proto3" json:"customer_name,omitempty"`
 	// Name of who receives a transfer, as the customer wrote it, at most 420 bytes: for screening.
 	CounterpartyName string `protobuf:"bytes,18,opt,name=counterparty_name,json=counterpartyName,proto3" json:"counterparty_name,omitempty"`
+	// Know-your-customer level of the customer, as the channel knows it, 0 to 3; 0 is unknown or not verified.
+	CustomerKycLevel int32 `protobuf:"varint,19,opt,name=customer_kyc_level,json=customerKycLevel,proto3" json:"customer_kyc_level,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -335,6 +337,13 @@ func (x *PaymentEvent) GetCounterpartyName() string {
 	return ""
 }
 
+func (x *PaymentEvent) GetCustomerKycLevel() int32 {
+	if x != nil {
+		return x.CustomerKycLevel
+	}
+	return 0
+}
+
 // Location of a device.
 type Location struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -403,7 +412,7 @@ var File_events_v1_payment_proto protoreflect.FileDescriptor
 
 const file_events_v1_payment_proto_rawDesc = "" +
 	"\n" +
-	"\x17events/v1/payment.proto\x12\tevents.v1\"\x80\x05\n" +
+	"\x17events/v1/payment.proto\x12\tevents.v1\"\xae\x05\n" +
 	"\fPaymentEvent\x12\x1d\n" +
 	"\n" +
 	"payment_id\x18\x01 \x01(\tR\tpaymentId\x12\x1f\n" +
@@ -428,7 +437,8 @@ const file_events_v1_payment_proto_rawDesc = "" +
 	"\blocation\x18\x0f \x01(\v2\x13.events.v1.LocationR\blocation\x12\x16\n" +
 	"\x06reason\x18\x10 \x01(\tR\x06reason\x12#\n" +
 	"\rcustomer_name\x18\x11 \x01(\tR\fcustomerName\x12+\n" +
-	"\x11counterparty_name\x18\x12 \x01(\tR\x10counterpartyName\"^\n" +
+	"\x11counterparty_name\x18\x12 \x01(\tR\x10counterpartyName\x12,\n" +
+	"\x12customer_kyc_level\x18\x13 \x01(\x05R\x10customerKycLevel\"^\n" +
 	"\bLocation\x12\x18\n" +
 	"\acountry\x18\x01 \x01(\tR\acountry\x12\x1a\n" +
 	"\blatitude\x18\x02 \x01(\x01R\blatitude\x12\x1c\n" +

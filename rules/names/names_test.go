@@ -33,7 +33,7 @@ func TestOneName(t *testing.T) {
 		{"José Núñez", "JOSE NUNEZ"}, {"Dr. Anna-Maria O’Hara", "anna maria ohara"}, {"Weiß, Günther", "Gunther Weiss"},
 		{"Mr John Smith Jr.", "john smith"}, {"Ｊｏｈｎ　Ｓｍｉｔｈ", "John Smith"}, {"Łukasz Wałęsa", "lukasz walesa"},
 		{"Acme Trading Co., Ltd.", "ACME TRADING"}, {"張偉", "张伟"}, {"劉德順先生", "刘德顺"}, {"遠東貿易有限公司", "远东贸易"},
-		{"张 伟", "张伟"}, {"Søren Kjær", "Soren Kjaer"},
+		{"张 伟", "张伟"}, {"歐陽曉峰 先生", "欧阳晓峰"}, {"Søren Kjær", "Soren Kjaer"},
 	} {
 		if got := Similarity(c[0], c[1]); got.Coefficient != one {
 			t.Errorf("%s and %s: %s, want 1", c[0], c[1], got)

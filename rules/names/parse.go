@@ -54,12 +54,16 @@ func (n *name) empty() bool { return len(n.words) == 0 }
 func parse(s string) name {
 	latin, texts := split(reorder(s))
 	latin = dropForms(latin)
-	company, runs := false, make([][]character, len(texts))
-	for i, text := range texts {
-		text, cut := dropHanForms(text)
+	company, runs := false, make([][]character, 0, len(texts))
+	for _, text := range texts {
+		rest, cut := dropHanForms(text, len(texts) == 1)
 		company = company || cut
-		for _, r := range text {
-			runs[i] = append(runs[i], character{r, reading(r)})
+		var run []character
+		for _, r := range rest {
+			run = append(run, character{r, reading(r)})
+		}
+		if run != nil {
+			runs = append(runs, run)
 		}
 	}
 	var n name
@@ -194,12 +198,13 @@ func dropForms(words []string) []string {
 	return kept
 }
 
-// dropHanForms cuts 先生 or 有限公司 off the end, and says whether it was a company's form.
-func dropHanForms(s string) (kept string, company bool) {
+// dropHanForms cuts 先生 or 有限公司 off the end, and says whether it was a company's form. If s is all of a name, something
+// is left.
+func dropHanForms(s string, all bool) (kept string, company bool) {
 	for again := true; again; {
 		again = false
 		for _, form := range hanForms {
-			if rest, ok := strings.CutSuffix(s, form.text); ok && rest != "" {
+			if rest, ok := strings.CutSuffix(s, form.text); ok && (rest != "" || !all) {
 				s, again, company = rest, true, company || form.company
 			}
 		}

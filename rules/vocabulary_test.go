@@ -106,6 +106,9 @@ func TestSchemaTakesWhatLoads(t *testing.T) {
 		t.Fatal(shipped, err)
 	}
 	for _, name := range shipped {
+		if strings.HasSuffix(name, "_test.yaml") {
+			continue // cases, not rules
+		}
 		if sources[name], err = os.ReadFile(name); err != nil {
 			t.Fatal(err)
 		}

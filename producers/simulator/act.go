@@ -115,9 +115,10 @@ func (s *Simulation) paymentOf(e *events.Event, day int, a *act) {
 	e.Amount, e.Currency = a.amount, markets[s.customers[a.who].market].currency
 	e.Method, e.Purpose = eventsv1.PaymentMethod(a.method), eventsv1.PaymentPurpose(a.purpose)
 	e.PaymentID = "p" + e.ID[1:]
+	e.CustomerName, e.KYCLevel = s.nameOf(a.who), s.levelOf(a.who)
 	switch a.purpose {
 	case transfer:
-		e.CounterpartyID = customerID(a.other)
+		e.CounterpartyID, e.CounterpartyName = customerID(a.other), s.nameOf(a.other)
 	case purchase:
 		e.MerchantID = numbered("m", uint64(a.other))
 		e.MerchantMCC = categories[s.merchants[a.other].category].mcc
@@ -144,7 +145,9 @@ func (s *Simulation) behaviorOf(e *events.Event, day int, a *act) {
 		e.Subject = pages[a.other]
 	case events.BehaviorIdentityVerified:
 		e.DocumentHash = numbered("doc-", hash(s.config.Seed, ofDevice, int(a.who), -3))
-		e.KYCLevel = a.other
+		e.CustomerName, e.KYCLevel = s.nameOf(a.who), s.levelOf(a.who)
+	case events.BehaviorRegistered:
+		e.CustomerName = s.nameOf(a.who)
 	case events.BehaviorPayeeAdded:
 		e.PayeeID = customerID(a.other)
 	case events.BehaviorComplained:

@@ -19,6 +19,8 @@ const (
 	ofDevice // the numbers of devices, cards and documents
 	ofAddress
 	ofChargeBack // which fraudulent payments are charged back, and when
+	ofName       // what a customer is called
+	ofLevel      // what a customer has shown of who it is
 )
 
 // hash is a pure function of its arguments that looks random: SplitMix64's finalizer over each of them.

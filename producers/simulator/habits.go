@@ -104,7 +104,7 @@ func (p *planner) register(c *customer) {
 	at := c.registered
 	p.add(at, events.BehaviorRegistered)
 	p.add(at+20*second, events.BehaviorDeviceBound)
-	p.add(at+40*second, events.BehaviorIdentityVerified).other = int32(p.dice.between(1, 3))
+	p.add(at+40*second, events.BehaviorIdentityVerified)
 	p.signIn(at + minute)
 	p.moneyIn(at+settled, int64(float64(c.income)*p.dice.uniform(0.4, 1.1)), quickPay)
 }

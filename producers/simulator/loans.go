@@ -160,6 +160,7 @@ func (p *planner) clock(day int, at int64) time.Time {
 func (s *Simulation) loanEventOf(e *events.Event, a *act) {
 	c := &s.customers[a.who]
 	e.LoanID = "l" + strconv.Itoa(int(a.who)) + "-" + strconv.Itoa(int(a.other))
+	e.CustomerName = s.nameOf(a.who)
 	if a.amount > 0 {
 		e.Amount, e.Currency = a.amount, markets[c.market].currency
 	}

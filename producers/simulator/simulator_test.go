@@ -399,3 +399,35 @@ func BenchmarkDay(b *testing.B) {
 	}
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 }
+
+// TestCustomersKeepTheirNames: whoever pays, is paid or borrows is called the same every day, and has one KYC level.
+func TestCustomersKeepTheirNames(t *testing.T) {
+	t.Parallel()
+	s, names, levels := simulation(t, 7, 300), map[string]string{}, map[string]int32{}
+	called := map[string]bool{}
+	hold := func(id, name string) {
+		if name == "" || names[id] != "" && names[id] != name {
+			t.Fatalf("%s is called %q and %q", id, names[id], name)
+		}
+		names[id], called[name] = name, true
+	}
+	for day := range 5 {
+		for _, e := range s.Day(day) {
+			if e.Kind.Family() != events.Behavior || e.CustomerName != "" {
+				hold(e.CustomerID, e.CustomerName)
+			}
+			if e.CounterpartyID != "" {
+				hold(e.CounterpartyID, e.CounterpartyName)
+			}
+			if e.Kind == events.PaymentInitiated || e.Kind == events.BehaviorIdentityVerified {
+				if was, ok := levels[e.CustomerID]; e.KYCLevel < 1 || e.KYCLevel > 3 || ok && was != e.KYCLevel {
+					t.Fatalf("%s has KYC levels %d and %d", e.CustomerID, was, e.KYCLevel)
+				}
+				levels[e.CustomerID] = e.KYCLevel
+			}
+		}
+	}
+	if len(names) < 290 || len(called) < 250 {
+		t.Errorf("%d customers have %d names", len(names), len(called))
+	}
+}

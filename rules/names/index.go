@@ -1,7 +1,7 @@
 package names
 
 import (
-	"encoding/binary"
+	"math/bits"
 	"unicode/utf8"
 
 	"sluice/rules"
@@ -164,6 +164,7 @@ func (d *dictionary) add(w word, at int32) int32 {
 	if !ok {
 		id = int32(len(d.terms))
 		d.byID[w.text] = id
+		w.letters = lettersOf(w.text)
 		d.terms = append(d.terms, term{word: w})
 		eachKey(w.text, func(key uint64) { d.like[key] = append(d.like[key], id) })
 	}
@@ -199,7 +200,7 @@ func eachKey(text string, yield func(uint64)) {
 		}
 	}
 	code := soundex(text)
-	yield(uint64(heard) | uint64(code)<<8)
+	yield(uint64(heard) | code<<8)
 	for _, p := range pinyinOf[text] {
 		yield(hash(called, p, ""))
 	}
@@ -222,10 +223,13 @@ func hash(of uint64, a, b string) uint64 {
 	return h
 }
 
-// soundex is the first letter and the digits of up to three consonants that follow, "M530".
-func soundex(text string) uint32 {
+// soundexLetters is one more than Soundex has: in a list of 100,000 names four are shared by too many.
+const soundexLetters = 5
+
+// soundex is the first letter and the digits of up to four consonants that follow, "M5300".
+func soundex(text string) uint64 {
 	const digits = "01230120022455012623010202" // a to z; 0: not coded
-	code := [4]byte{'0', '0', '0', '0'}
+	code := [soundexLetters]byte{'0', '0', '0', '0', '0'}
 	n, last := 0, byte('0')
 	for i := 0; i < len(text) && n < len(code); i++ {
 		c := text[i]
@@ -245,13 +249,20 @@ func soundex(text string) uint32 {
 			last = d
 		}
 	}
-	return binary.BigEndian.Uint32(code[:])
+	var packed uint64
+	for _, c := range code {
+		packed = packed<<8 | uint64(c)
+	}
+	return packed
 }
 
 // similar lists the terms like a word, those that align would pair it with.
 func (d *dictionary) similar(w *word, chinese bool) []int32 {
 	var found []int32
 	seen := map[int32]bool{}
+	asked := *w
+	asked.letters = lettersOf(w.text)
+	w = &asked
 	eachKey(w.text, func(key uint64) {
 		for _, id := range d.like[key] {
 			if !seen[id] {
@@ -267,7 +278,32 @@ func (d *dictionary) similar(w *word, chinese bool) []int32 {
 
 // mayPair says whether two words could be paired in some names: as words, or as Pinyin if the name asked for is Chinese.
 func (d *dictionary) mayPair(a, b *word, chinese bool) bool {
+	if !chinese && a.pinyin == nil && b.pinyin == nil && tooFew(a, b) {
+		return false
+	}
 	return pairing{}.word(a, b) >= leastWord || chinese && pairing{sound: true, chinese: true}.word(a, b) >= leastWord
+}
+
+// tooFew says that two words have too few letters in common for leastWord, whatever their order: Winkler's prefix closes at most
+// 0.4 of what Jaro leaves, so Jaro has to be 2/3, and the common letters as a share of each word have to add up to 1.
+func tooFew(a, b *word) bool {
+	if a.letters == 0 || b.letters == 0 {
+		return false
+	}
+	common := min(len(a.text)-bits.OnesCount32(a.letters&^b.letters), len(b.text)-bits.OnesCount32(b.letters&^a.letters))
+	return common*(len(a.text)+len(b.text)) < len(a.text)*len(b.text)
+}
+
+// lettersOf is the set of a word's letters, 0 if it has others than a to z or is too long.
+func lettersOf(text string) uint32 {
+	var set uint32
+	for i := range len(text) {
+		if text[i] < 'a' || text[i] > 'z' || i == maxWord {
+			return 0
+		}
+		set |= 1 << (text[i] - 'a')
+	}
+	return set
 }
 
 // Best returns the highest score of the names in the index, and the id that has it, the first in order of bytes where several

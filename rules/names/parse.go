@@ -32,6 +32,8 @@ type word struct {
 	syllables []string
 	// pinyin is what a romanised surname may be in Pinyin.
 	pinyin []string
+	// letters is the set of its letters, in an index only.
+	letters uint32
 }
 
 // character is a Chinese character, simplified, and how it is mostly read.

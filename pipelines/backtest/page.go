@@ -93,7 +93,7 @@ type plot struct {
 }
 
 const (
-	plotLeft, plotRight = 52.0, 12.0
+	plotLeft, plotRight = 52.0, 24.0
 	plotTop, plotBottom = 10.0, 30.0
 )
 
@@ -129,6 +129,9 @@ func (p *plot) done() template.HTML {
 	p.WriteString("</svg>")
 	return template.HTML(p.String()) // every text in it was escaped
 }
+
+// tick is the word at a level: whole percents.
+func tick(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 
 // counts draws levels for numbers up to a round one, which it returns.
 func (p *plot) counts(most int64) float64 {
@@ -185,7 +188,7 @@ func bars(scores []ScoreCount) []scoreBar {
 func (r *Report) scorePlot() template.HTML {
 	p := newPlot("Share of good and of fraudulent "+r.Unit.plural()+" by score", 520, 300)
 	for _, share := range []float64{0, .01, .1, .25, .5, 1} {
-		p.level(math.Sqrt(share), Ratio(share).percent())
+		p.level(math.Sqrt(share), tick(share))
 	}
 	all := bars(r.Rules.Scores)
 	step := 1 / float64(max(len(all), 1))
@@ -218,8 +221,8 @@ func (r *Report) curvePlot() template.HTML {
 	p := newPlot("Precision against recall by threshold", 520, 300)
 	for i := range 5 {
 		share := float64(i) / 4
-		p.level(share, Ratio(share).percent())
-		p.text(p.x(share), p.height-plotBottom+16, "middle", Ratio(share).percent())
+		p.level(share, tick(share))
+		p.text(p.x(share), p.height-plotBottom+16, "middle", tick(share))
 	}
 	p.text(p.x(.5), p.height-1, "middle", "recall")
 	p.text(p.x(0)+4, p.y(1)+14, "start", "precision")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"sluice/deploy/config"
 	"sluice/pipelines/backtest"
 	"sluice/rules/packs"
 	"sluice/schemas"
@@ -151,5 +152,32 @@ func (r *running) sameAgain() {
 	}
 	if html, err := os.ReadFile(page); err != nil || !bytes.Contains(html, []byte("</html>")) || bytes.Contains(html, []byte("http")) {
 		t.Errorf("the page: %v", err)
+	}
+}
+
+// The accounts of an AMLSim folder are labelled by its nodes; the same folder gives the same report.
+func TestBacktestOfAMLSim(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join("..", "..", "..", "shared", "data", "amlsim")
+	if _, err := os.Stat(folder); err != nil {
+		t.Skip("no AMLSim data set beside the project")
+	}
+	var first []byte
+	for range 2 {
+		var out, progress bytes.Buffer
+		if err := Backtest(t.Context(), config.Config{}, BacktestOptions{Rules: "fraud", AMLSim: folder, JSON: true, Out: &out, Err: &progress}); err != nil {
+			t.Fatal(err)
+		}
+		var r backtest.Report
+		if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Labels.Fraud != 1804 || r.Labels.Good != 18_196 || r.Unit != backtest.ByAccount || r.Counts.Asked != 140_558 || r.Against != nil {
+			t.Errorf("%+v %+v %s", r.Labels, r.Counts, r.Unit)
+		}
+		if first != nil && !bytes.Equal(first, out.Bytes()) {
+			t.Error("another report of the same data")
+		}
+		first = out.Bytes()
 	}
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // Recorded events are read from the warehouse in the order of their time: the tables payments, loans and behaviors are
-// merged, a range of time after another, so that neither ClickHouse nor this process ever holds more than one range. Each
+// merged, a range of time after another, so that neither ClickHouse nor this process ever holds more than two ranges. Each
 // row comes as one string in RowBinary, whose parts become the event's strings without a copy.
 
 const (
@@ -285,18 +285,23 @@ func before(a, b *placed, tableA, tableB int) bool {
 	return cmp.Or(a.Event.Time.Compare(b.Event.Time), cmp.Compare(tableA, tableB), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.offset, b.offset)) < 0
 }
 
-// stream sends every recorded event, in order, in batches, and closes out. The receiver owns them.
+// stream sends every recorded event, in order, in batches, and closes out. The receiver owns them. While one range is sent
+// ClickHouse sorts the next.
 func (p *past) stream(ctx context.Context, spans []span, out chan<- []placed) error {
 	defer close(out)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	batch := make([]placed, 0, batchRows)
-	for _, s := range spans {
-		if !p.from.IsZero() && s.from.Before(p.from) {
-			s.from = p.from
+	var ahead []*table
+	for i := range spans {
+		tables := ahead
+		if i == 0 {
+			tables = p.open(ctx, spans[0])
 		}
-		if !p.to.IsZero() && s.to.After(p.to) {
-			s.to = p.to
+		if i+1 < len(spans) {
+			ahead = p.open(ctx, spans[i+1])
 		}
-		err := p.merge(ctx, s, func(it *placed) error {
+		err := merge(tables, func(it *placed) error {
 			if batch = append(batch, *it); len(batch) < batchRows {
 				return nil
 			}
@@ -338,10 +343,14 @@ func (t *table) next() bool {
 	return true
 }
 
-// merge calls yield for each event of a range, in order.
-func (p *past) merge(ctx context.Context, s span, yield func(*placed) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+// open starts to read the tables in a range, until ctx ends.
+func (p *past) open(ctx context.Context, s span) []*table {
+	if !p.from.IsZero() && s.from.Before(p.from) {
+		s.from = p.from
+	}
+	if !p.to.IsZero() && s.to.After(p.to) {
+		s.to = p.to
+	}
 	tables := make([]*table, len(recordedTables))
 	for i := range recordedTables {
 		t := &table{batches: make(chan []placed, 4)}
@@ -351,6 +360,11 @@ func (p *past) merge(ctx context.Context, s span, yield func(*placed) error) err
 			close(t.batches)
 		}()
 	}
+	return tables
+}
+
+// merge calls yield for each event of the tables, in order.
+func merge(tables []*table, yield func(*placed) error) error {
 	for {
 		first := -1
 		for i, t := range tables {

@@ -238,6 +238,7 @@ func (c *rulesShowCommand) Run(e *environment) error {
 type rulesLifeCommands struct {
 	Submit   rulesSubmitCommand   `cmd:"" help:"Take a new version into the rulebook, checked."`
 	Test     rulesTestCommand     `cmd:"" help:"Run the cases that stand beside a ruleset; of a version of the rulebook, write down whether they pass."`
+	Backtest rulesBacktestCommand `cmd:"" help:"Run recorded events again through a ruleset, and report how well it tells fraud from good."`
 	Shadow   rulesShadowCommand   `cmd:"" help:"Let a version decide beside the live one, without effect."`
 	Approve  rulesApproveCommand  `cmd:"" help:"Approve a tested version that somebody else wrote."`
 	Reject   rulesRejectCommand   `cmd:"" help:"Refuse a version that somebody else wrote, for good."`
@@ -727,4 +728,27 @@ func (c *explainCommand) Run(e *environment) error {
 	}
 	defer h.CloseQuietly()
 	return house.Explain(e.ctx, h.Addresses.ClickHouse, house.ExplainOptions{ID: c.Decision, Shadow: c.Shadow, JSON: c.JSON}, e.out)
+}
+
+type rulesBacktestCommand struct {
+	rulesOrder
+	File    string    `arg:"" help:"The new ruleset: a file, a shipped pack, or NAME@VERSION of the rulebook, where the figures are then written down."`
+	Against string    `help:"What it is compared with: the same, 'live', or 'recorded', what the gate said. Default: live; for files, nothing." placeholder:"RULESET"`
+	From    time.Time `help:"First day that is measured, 2026-01-31; the 30 days before fill aggregates." format:"2006-01-02" placeholder:"DATE"`
+	To      time.Time `help:"The day to end before." format:"2006-01-02" placeholder:"DATE"`
+	Format  string    `help:"With amlsim, --data is the folder of an AMLSim data set." default:"warehouse" enum:"warehouse,amlsim"`
+	Events  string    `help:"Instead of the warehouse, a file of CloudEvents, one JSON object a line." placeholder:"FILE"`
+	Labels  []string  `help:"CSV file of resolved cases, with payment_id (or loan_id) and label: fraud or legit." placeholder:"FILE"`
+	Unit    string    `help:"What is counted: event, customer, or account (whoever sends or receives). Default: event; for amlsim, account." enum:",event,customer,account" default:""`
+	JSON    bool      `name:"json" help:"Print JSON instead of tables."`
+	HTML    string    `name:"html" help:"Write the report as one page with plots." placeholder:"FILE"`
+}
+
+func (c *rulesBacktestCommand) Run(e *environment) error {
+	o := house.BacktestOptions{Rules: c.File, Against: c.Against, From: c.From, To: c.To, Events: c.Events, Labels: c.Labels, Unit: c.Unit,
+		JSON: c.JSON, HTML: c.HTML, By: c.By, Why: c.Why, Out: e.out, Err: e.err, Log: c.Logger(e.err)}
+	if c.Format == "amlsim" {
+		o.AMLSim = c.Data
+	}
+	return house.Backtest(e.ctx, c.Config, o)
 }

@@ -691,7 +691,7 @@ func (c *modelShowCommand) Run(e *environment) error { return house.ShowModel(c.
 
 type rulesTestCommand struct {
 	rulesOrder
-	File       string `arg:"" help:"A file, a shipped pack (default, fraud, credit, empty), or NAME@VERSION of the rulebook."`
+	File       string `arg:"" help:"A file, a shipped pack (default, fraud, credit, aml, sanctions, compliance, empty), or NAME@VERSION of the rulebook."`
 	Cases      string `help:"The file of cases; beside the ruleset unless given: my.yaml has my_test.yaml." placeholder:"FILE"`
 	RequireAll bool   `help:"A rule that no case fires is a failure."`
 	JSON       bool   `name:"json" help:"Print JSON instead of a table."`

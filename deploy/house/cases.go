@@ -98,7 +98,10 @@ func readCases(o CasesOptions, rs *rules.Ruleset) ([]backtest.Case, error) {
 	if o.Cases != "" {
 		return casesOf(o.Cases, rs)
 	}
-	shipped := map[string][]string{"": {"fraud", "credit"}, "default": {"fraud", "credit"}, "fraud": {"fraud"}, "credit": {"credit"}, "empty": {"empty"}}
+	shipped := map[string][]string{"": {"fraud", "credit"}, "default": {"fraud", "credit"}, "empty": {"empty"}}
+	for _, pack := range []string{"fraud", "credit", "aml", "sanctions", "compliance"} {
+		shipped[pack] = []string{pack}
+	}
 	packed, is := shipped[o.Rules]
 	if !is {
 		return casesOf(strings.TrimSuffix(strings.TrimSuffix(o.Rules, ".yaml"), ".yml")+"_test.yaml", rs)

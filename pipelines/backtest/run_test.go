@@ -315,6 +315,17 @@ func near(t *testing.T, what string, got backtest.Ratio, want float64) {
 func checkCurve(t *testing.T, side *backtest.Side, all []said, unit backtest.Unit, k int) {
 	t.Helper()
 	groups := units(all, unit)
+	highest := map[int32]bool{}
+	for _, group := range groups {
+		most := group[0].score[k]
+		for _, s := range group {
+			most = max(most, s.score[k])
+		}
+		highest[most] = true
+	}
+	if len(side.Curve) != len(highest) {
+		t.Errorf("%d thresholds, want %d", len(side.Curve), len(highest))
+	}
 	for _, p := range side.Curve {
 		var want backtest.Confusion
 		for _, group := range groups {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -93,17 +94,18 @@ func (o *CasesOptions) print(r *backtest.CaseReport) error {
 	return e.Encode(r)
 }
 
+// packNames are the shipped packs that may have cases.
+var packNames = []string{"fraud", "credit", "aml", "sanctions", "compliance", "empty"}
+
 // readCases reads the cases from their file, or those that are shipped with a pack.
 func readCases(o CasesOptions, rs *rules.Ruleset) ([]backtest.Case, error) {
 	if o.Cases != "" {
 		return casesOf(o.Cases, rs)
 	}
-	shipped := map[string][]string{"": {"fraud", "credit"}, "default": {"fraud", "credit"}, "empty": {"empty"}}
-	for _, pack := range []string{"fraud", "credit", "aml", "sanctions", "compliance"} {
-		shipped[pack] = []string{pack}
-	}
-	packed, is := shipped[o.Rules]
-	if !is {
+	packed := []string{o.Rules}
+	if o.Rules == "" || o.Rules == "default" {
+		packed = []string{"fraud", "credit"}
+	} else if !slices.Contains(packNames, o.Rules) {
 		return casesOf(strings.TrimSuffix(strings.TrimSuffix(o.Rules, ".yaml"), ".yml")+"_test.yaml", rs)
 	}
 	var all []backtest.Case

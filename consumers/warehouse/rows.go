@@ -298,6 +298,7 @@ type paymentRows struct {
 	decisionRows
 	asked                                          askedRows
 	counterpartyName                               []string
+	kyc                                            []int32
 	payment, account, counterparty, merchant, card []string
 	category, method, purpose, currency, reason    words
 	amount                                         []int64
@@ -308,6 +309,7 @@ func (t *paymentRows) bind() {
 	t.decisionRows.bind()
 	t.asked.bind(&t.table)
 	t.column("counterparty_name", &t.counterpartyName)
+	t.column("customer_kyc_level", &t.kyc)
 	t.column("payment_id", &t.payment)
 	t.column("account_id", &t.account)
 	t.column("counterparty_id", &t.counterparty)
@@ -326,6 +328,7 @@ func (t *paymentRows) add(d *events.Decision, r *kgo.Record) {
 	t.decisionRows.add(d, r)
 	t.asked.add(d)
 	t.counterpartyName = append(t.counterpartyName, e.CounterpartyName)
+	t.kyc = append(t.kyc, e.KYCLevel)
 	t.payment = append(t.payment, e.PaymentID)
 	t.account = append(t.account, e.AccountID)
 	t.counterparty = append(t.counterparty, e.CounterpartyID)

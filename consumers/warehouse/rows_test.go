@@ -169,13 +169,13 @@ func asked(d *events.Decision) (into []any, told func()) {
 func TestColumns(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	checkColumns(t, h, events.Payment, `customer_name, braked, snoozed, trace, counterparty_name, payment_id, account_id, counterparty_id, merchant_id, merchant_category, method, purpose, amount_minor, amount, currency, card_token, reason FROM payments`,
+	checkColumns(t, h, events.Payment, `customer_name, braked, snoozed, trace, counterparty_name, customer_kyc_level, payment_id, account_id, counterparty_id, merchant_id, merchant_category, method, purpose, amount_minor, amount, currency, card_token, reason FROM payments`,
 		func(d *events.Decision) ([]any, func() error) {
 			e := &d.Event
 			asked, told := asked(d)
 			var method, purpose, currency string
 			var amount decimal.Decimal
-			return append(asked, &e.CounterpartyName, &e.PaymentID, &e.AccountID, &e.CounterpartyID, &e.MerchantID, &e.MerchantMCC, &method, &purpose, &e.Amount, &amount, &currency, &e.CardToken, &e.Reason), func() error {
+			return append(asked, &e.CounterpartyName, &e.KYCLevel, &e.PaymentID, &e.AccountID, &e.CounterpartyID, &e.MerchantID, &e.MerchantMCC, &method, &purpose, &e.Amount, &amount, &currency, &e.CardToken, &e.Reason), func() error {
 				told()
 				e.Currency = events.MustCurrency(currency)
 				e.Method = eventsv1.PaymentMethod(eventsv1.PaymentMethod_value["PAYMENT_METHOD_"+strings.ToUpper(method)])

@@ -331,8 +331,8 @@ func readDecision(ctx context.Context, db driver.Conn, id string) (d events.Deci
 		&e.Amount, &currency, &verdict, &d.Score, &d.Ruleset, &d.Tier, &e.Label, &d.Received, &decided, &trace}
 	columns := sharedColumns
 	if topic == schemas.Payments {
-		columns += "payment_id, account_id, counterparty_id, counterparty_name, merchant_id, merchant_category, method, purpose, card_token"
-		into = append(into, &e.PaymentID, &e.AccountID, &e.CounterpartyID, &e.CounterpartyName, &e.MerchantID, &e.MerchantMCC, &method, &purpose, &e.CardToken)
+		columns += "customer_kyc_level, payment_id, account_id, counterparty_id, counterparty_name, merchant_id, merchant_category, method, purpose, card_token"
+		into = append(into, &e.KYCLevel, &e.PaymentID, &e.AccountID, &e.CounterpartyID, &e.CounterpartyName, &e.MerchantID, &e.MerchantMCC, &method, &purpose, &e.CardToken)
 	} else {
 		columns += "loan_id, product, term_months, annual_rate_ppm, purpose, monthly_income_minor, outstanding_debt_minor, age, employment_months, bureau_score"
 		into = append(into, &e.LoanID, &e.Product, &e.TermMonths, &rate, &e.LoanPurpose, &e.MonthlyIncome, &e.OutstandingDebt, &e.Age, &e.EmploymentMonths, &e.BureauScore)

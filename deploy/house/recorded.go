@@ -84,6 +84,7 @@ var decisionColumns = []cell{
 
 var paymentColumns = append(slices.Clone(decisionColumns),
 	text("customer_name", func(e *events.Event) *string { return &e.CustomerName }),
+	whole("customer_kyc_level", func(e *events.Event, n int64) { e.KYCLevel = int32(n) }),
 	text("payment_id", func(e *events.Event) *string { return &e.PaymentID }),
 	text("account_id", func(e *events.Event) *string { return &e.AccountID }),
 	text("counterparty_id", func(e *events.Event) *string { return &e.CounterpartyID }),

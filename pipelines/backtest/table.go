@@ -71,6 +71,7 @@ func (r *Report) Table() string {
 	r.tableAll(&out)
 	r.tableMoney(&out)
 	r.tableRules(&out)
+	r.tableThresholds(&out)
 	r.tableChanges(&out)
 	r.tableAgain(&out)
 	return out.String()
@@ -122,6 +123,41 @@ func (r *Report) tableRules(out *strings.Builder) {
 			}
 		})
 	}
+}
+
+// maxThresholds bounds the lines of the table of thresholds; the page and the JSON have them all.
+const maxThresholds = 12
+
+// tableThresholds says what would be, were everything from a score on flagged: by score alone, without what rules decide by
+// themselves.
+func (r *Report) tableThresholds(out *strings.Builder) {
+	for _, s := range r.sides() {
+		points := spread(s.Curve, maxThresholds)
+		if len(points) < 2 {
+			continue
+		}
+		columns(out, func(t *tabwriter.Writer) {
+			fmt.Fprintf(t, "%s, flagged from score\tprecision\trecall\tfalse positives\t\n", s.Ruleset)
+			for _, p := range points {
+				fmt.Fprintf(t, "%d\t%s\t%s\t%s\t\n", p.Threshold, p.Precision.percent(), p.Recall.percent(), p.FPR.percent())
+			}
+		})
+	}
+}
+
+// spread picks at most n points above the threshold at which everything is flagged, evenly, the first and the last included.
+func spread(points []CurvePoint, n int) []CurvePoint {
+	if last := len(points) - 1; last >= 0 && points[last].Threshold <= 0 {
+		points = points[:last]
+	}
+	if len(points) <= n {
+		return points
+	}
+	some := make([]CurvePoint, n)
+	for i := range some {
+		some[i] = points[i*(len(points)-1)/(n-1)]
+	}
+	return some
 }
 
 func (r *Report) tableChanges(out *strings.Builder) {

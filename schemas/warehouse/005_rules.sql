@@ -2,6 +2,7 @@
 
 ALTER TABLE payments
     ADD COLUMN IF NOT EXISTS customer_name String COMMENT 'Who pays, as the channel says; for screening only' AFTER customer_id,
+    ADD COLUMN IF NOT EXISTS customer_kyc_level Int32 COMMENT 'The customer''s know-your-customer level, 1 to 3; 0 when the channel did not say' AFTER customer_name,
     ADD COLUMN IF NOT EXISTS counterparty_name String COMMENT 'Who receives a transfer, as the customer wrote it; for screening only' AFTER counterparty_id,
     ADD COLUMN IF NOT EXISTS braked Array(LowCardinality(String)) COMMENT 'Those of rules that their brake held: they could ask for review only' AFTER reasons,
     ADD COLUMN IF NOT EXISTS snoozed Array(LowCardinality(String)) COMMENT 'Ids of rules that held but were snoozed; they are not in rules' AFTER braked,

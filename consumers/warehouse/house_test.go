@@ -444,7 +444,7 @@ func randomDecision(r *rand.Rand, f events.Family, spread time.Duration) events.
 
 func randomPayment(r *rand.Rand, e *events.Event) {
 	e.PaymentID, e.AccountID, e.CounterpartyID, e.MerchantID = fmt.Sprintf("p-%d", r.IntN(1000)), pick(r, "", "a1"), "C2", "M1"
-	e.CounterpartyName = pick(r, "", "Ann Example")
+	e.CounterpartyName, e.KYCLevel = pick(r, "", "Ann Example"), r.Int32N(4)
 	e.MerchantMCC, e.CardToken, e.Reason = pick(r, "", "5411"), pick(r, "", "tok_1"), pick(r, "", "fraud")
 	e.Amount, e.Currency = 1+r.Int64N(pick(r, 10, 10_000, events.MaxAmount/1000)), events.MustCurrency(pick(r, testCurrencies...))
 	e.Method, e.Purpose = eventsv1.PaymentMethod(1+r.IntN(4)), eventsv1.PaymentPurpose(1+r.IntN(4))

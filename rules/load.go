@@ -593,6 +593,7 @@ func (r *Ruleset) index() {
 				continue
 			}
 			r.byKind[kind] = append(r.byKind[kind], rule)
+			r.asks[kind] = append(r.asks[kind], rule.When.eval)
 			for _, a := range rule.Reads {
 				seen[a] = true
 			}

@@ -44,6 +44,7 @@ type Ruleset struct {
 	scope  *scope
 	slots  int            // of shared sub-conditions
 	byKind [kinds][]*Rule // the rules asked of each kind of event
+	asks   [kinds][]truth // their conditions
 	reads  [kinds][]int   // the aggregates that those rules may read
 }
 

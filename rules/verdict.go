@@ -30,8 +30,8 @@ func Asks(kind events.Kind) bool {
 
 // Evaluate asks every rule of the event's kind.
 func (r *Ruleset) Evaluate(f *Frame) Outcome {
-	for i, rule := range r.byKind[f.event.Kind] {
-		f.truths[i] = rule.When.Eval(f)
+	for i, holds := range r.asks[f.event.Kind] {
+		f.truths[i] = holds(f)
 	}
 	r.settle(f, f.snoozed)
 	return f.outcome
@@ -42,11 +42,16 @@ func (r *Ruleset) settle(f *Frame, snoozed func(*Rule) bool) {
 	o := &f.outcome
 	o.reset()
 	var all, free tally // of every rule that fired; of those that no brake holds
-	for i, rule := range r.byKind[f.event.Kind] {
-		hit := rule.fires(f.truths[i])
+	asked := r.byKind[f.event.Kind]
+	for i, t := range f.truths[:len(asked)] {
+		if t == False { // most are: their rules are not even looked at
+			continue
+		}
+		rule := asked[i]
+		hit := rule.fires(t)
 		switch {
 		case hit == nil:
-			if f.truths[i] == Unknown && rule.Missing == MissingUndeclared {
+			if t == Unknown && rule.Missing == MissingUndeclared {
 				o.Errors = append(o.Errors, rule.ID)
 			}
 			continue

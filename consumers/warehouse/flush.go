@@ -176,7 +176,7 @@ func (w *warehouse) insert(ctx context.Context, k *work, t *table) error {
 		w.metrics.retries.Inc()
 		if time.Since(warned) > warnEvery {
 			warned = time.Now()
-			w.c.Log.Warn("ClickHouse did not take a batch; it is sent again until it does", "part", part, "table", t.name, "batch", k.token, "error", err)
+			w.c.Log.Warn("ClickHouse did not take a batch; it is sent again until it does", "table", t.name, "batch", k.token, "error", err)
 		}
 		select {
 		case <-ctx.Done():

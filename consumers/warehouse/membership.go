@@ -84,7 +84,7 @@ func (w *warehouse) revoked(ctx context.Context, _ *kgo.Client, lost map[string]
 	defer cancel()
 	if err := w.commit(ctx, moved); err != nil {
 		// The plan stands: the next owner sends the range again, which counts once.
-		w.c.Log.Warn("partitions handed over without commit; their next owner sends their last batch again", "part", part, "error", err)
+		w.c.Log.Warn("partitions handed over without commit; their next owner sends their last batch again", "error", err)
 	}
 }
 

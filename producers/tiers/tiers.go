@@ -106,7 +106,7 @@ func (t *tiers) loop(ctx context.Context) error {
 			return err
 		case err != nil && time.Since(warned) > warnEvery:
 			warned = time.Now()
-			t.c.Log.Warn("ClickHouse gives no tiers; they stay as they are until it does", "part", part, "error", err)
+			t.c.Log.Warn("ClickHouse gives no tiers; they stay as they are until it does", "error", err)
 		case err == nil:
 			warned = time.Time{}
 		}

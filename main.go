@@ -48,6 +48,7 @@ type commands struct {
 	Deadletters deadlettersCommand `cmd:"" help:"List or replay what could not be read or applied."`
 	Model       modelCommand       `cmd:"" help:"Train a scorecard or a logistic regression, print a model, score rows with it."`
 	Config      configCommand      `cmd:"" help:"Print every setting, its environment variable and its value."`
+	Ledger      ledgerCommand      `cmd:"" help:"Look into the book: simulate it."`
 }
 
 // environment is what every command is given.
@@ -751,4 +752,22 @@ func (c *rulesBacktestCommand) Run(e *environment) error {
 		o.AMLSim = c.Data
 	}
 	return house.Backtest(e.ctx, c.Config, o)
+}
+
+type ledgerCommand struct {
+	Simulate ledgerSimulateCommand `cmd:"" help:"Send random operations to books in memory and check everything after each; exit 1 if one breaks."`
+}
+
+type ledgerSimulateCommand struct {
+	Operations int64  `help:"How many groups of transfers." default:"1000000"`
+	Seeds      int    `help:"Over how many seeds." default:"10"`
+	First      uint64 `help:"The first seed; one operation count and one seed always do the same." default:"1"`
+}
+
+func (c *ledgerSimulateCommand) Run(e *environment) error {
+	err := house.SimulateLedger(e.ctx, c.Operations, c.Seeds, c.First, e.out, house.Progress(e.err))
+	if err == nil {
+		fmt.Fprintln(e.out, "no breach")
+	}
+	return err
 }

@@ -48,6 +48,7 @@ type commands struct {
 	Deadletters deadlettersCommand `cmd:"" help:"List or replay what could not be read or applied."`
 	Model       modelCommand       `cmd:"" help:"Train a scorecard or a logistic regression, print a model, score rows with it."`
 	Config      configCommand      `cmd:"" help:"Print every setting, its environment variable and its value."`
+	Bench       benchCommand       `cmd:"" help:"Measure, beside a plain alternative on the same engine in the same run."`
 	Ledger      ledgerCommand      `cmd:"" help:"Look into the book: simulate it."`
 }
 
@@ -770,4 +771,20 @@ func (c *ledgerSimulateCommand) Run(e *environment) error {
 		fmt.Fprintln(e.out, "no breach")
 	}
 	return err
+}
+
+type benchCommand struct {
+	Ledger benchLedgerCommand `cmd:"" help:"Transfers a second of the book's batch, of a transaction for each transfer, and of COPY of the same rows."`
+}
+
+type benchLedgerCommand struct {
+	Batches  int      `help:"Batches of each workload and writer." default:"12"`
+	Batch    int      `help:"Decisions of a batch." default:"5000"`
+	Accounts int      `help:"Accounts of the workloads with many." default:"1000000"`
+	Only     []string `help:"Only these workloads." sep:";" placeholder:"NAME;…"`
+	JSON     bool     `name:"json" help:"Print JSON instead of a table."`
+}
+
+func (c *benchLedgerCommand) Run(e *environment) error {
+	return house.BenchLedger(e.ctx, house.LedgerBench{Batches: c.Batches, Batch: c.Batch, Accounts: c.Accounts, Only: c.Only, JSON: c.JSON, Out: e.out, Draw: house.Progress(e.err)})
 }

@@ -11,11 +11,11 @@ import (
 // time of the newest before it.
 func (b *Book) Advance(shard int32, at time.Time) {
 	b.shard = shard
-	now, seen := b.clocks[shard]
-	if seen && !at.After(now) {
-		return
+	if now := b.clocks[shard]; at.After(now) {
+		b.clocks[shard] = at
+	} else {
+		at = now
 	}
-	b.clocks[shard] = at
 	q := b.queues[shard]
 	if q == nil {
 		return
@@ -30,6 +30,9 @@ func (b *Book) Advance(shard int32, at time.Time) {
 	}
 	b.note(len(b.posted), steps)
 }
+
+// LoadClock says how far a shard's clock stood before; what is due by then expires with the next Advance.
+func (b *Book) LoadClock(shard int32, at time.Time) { b.clocks[shard] = at }
 
 // Clock is the newest event time a shard has advanced to, zero if it has not.
 func (b *Book) Clock(shard int32) time.Time { return b.clocks[shard] }

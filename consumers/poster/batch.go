@@ -23,12 +23,13 @@ type batch struct {
 	refused        int  // entries that earlier attempts have set aside
 
 	// Loaded by begin, open and lock; new for each attempt.
-	heads    map[int32]head
-	know     knowledge
-	accounts []ledger.Account
-	pending  map[ledger.ID]ledger.Pending // holds that the batch names, or that expire in it
-	opened   map[ledger.AccountKey]int64
-	closed   map[ledger.AccountKey]bool
+	heads       map[int32]head
+	know        knowledge
+	accounts    []ledger.Account
+	closedUntil time.Time                    // transfers are not dated before
+	pending     map[ledger.ID]ledger.Pending // holds that the batch names, or that expire in it
+	opened      map[ledger.AccountKey]int64
+	closed      map[ledger.AccountKey]bool
 
 	// Decided.
 	book *ledger.Book

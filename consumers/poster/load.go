@@ -29,6 +29,7 @@ const (
 		FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[]) AS v (topic, p, epoch, at, next)
 		WHERE o.topic = v.topic AND o."partition" = v.p AND o.epoch = v.epoch AND o.next_offset = v.at`
 	sqlHeads      = `SELECT shard, batch, sequence, transfer, hash, clock FROM shards WHERE shard = ANY ($1) ORDER BY shard FOR UPDATE`
+	sqlClosed     = `SELECT coalesce(max(until), 'epoch') FROM closed_periods` // after sqlHeads: whoever closes has waited for its locks, or it for them
 	sqlIdentities = `
 		SELECT v.n FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS v (source, id, n)
 		JOIN results r ON r.event_source = v.source AND r.event_id = v.id AND r.counted`
@@ -66,6 +67,7 @@ func (s *session) begin(ctx context.Context, b *batch) error {
 	q.Queue("BEGIN")
 	b.queueClaims(&q)
 	q.Queue(sqlHeads, b.shards)
+	q.Queue(sqlClosed)
 	sources, ids, index := b.identities()
 	q.Queue(sqlIdentities, sources, ids)
 	due, clocks := b.due()
@@ -95,6 +97,9 @@ func readBegin(r pgx.BatchResults, b *batch, index []int) error {
 		return errFenced
 	}
 	if err := b.readHeads(r); err != nil {
+		return err
+	}
+	if err := r.QueryRow().Scan(&b.closedUntil); err != nil {
 		return err
 	}
 	if err := b.readIdentities(r, index); err != nil {

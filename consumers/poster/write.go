@@ -141,7 +141,7 @@ func (b *batch) number() {
 		for j := e.first; j < e.first+int(e.transfers); j++ {
 			p := &posted[j]
 			h.transfer++
-			p.Shard, p.Number, p.Sequence, p.Time = e.shard, h.transfer, e.sequence, e.decision.Event.Time
+			p.Shard, p.Number, p.Sequence, p.Time = e.shard, h.transfer, e.sequence, b.dated(e.decision.Event.Time)
 		}
 		for range e.steps {
 			s := &steps[step]
@@ -156,6 +156,14 @@ func (b *batch) number() {
 		}
 		b.next[e.shard] = h
 	}
+}
+
+// dated is the time under which an event's transfers stand: its own, or the first moment that is not closed.
+func (b *batch) dated(at time.Time) time.Time {
+	if at.Before(b.closedUntil) {
+		return b.closedUntil.UTC()
+	}
+	return at
 }
 
 // fill writes the rows to copy.

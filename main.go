@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"sluice/consumers/deadletter"
+	"sluice/deploy/books"
 	"sluice/deploy/config"
 	"sluice/deploy/embedded"
 	"sluice/deploy/house"
@@ -48,6 +50,8 @@ type commands struct {
 	Deadletters deadlettersCommand `cmd:"" help:"List or replay what could not be read or applied."`
 	Model       modelCommand       `cmd:"" help:"Train a scorecard or a logistic regression, print a model, score rows with it."`
 	Config      configCommand      `cmd:"" help:"Print every setting, its environment variable and its value."`
+	Bench       benchCommand       `cmd:"" help:"Measure, beside a plain alternative on the same engine in the same run."`
+	Ledger      ledgerCommand      `cmd:"" help:"Look into the book: accounts, statements, trial balance, proof; close a period; simulate it."`
 }
 
 // environment is what every command is given.
@@ -751,4 +755,199 @@ func (c *rulesBacktestCommand) Run(e *environment) error {
 		o.AMLSim = c.Data
 	}
 	return house.Backtest(e.ctx, c.Config, o)
+}
+
+type ledgerCommand struct {
+	Accounts     ledgerAccountsCommand     `cmd:"" help:"List accounts with their balances, now or at a moment."`
+	Statement    ledgerStatementCommand    `cmd:"" help:"Print what happened on an account, with the balance after each transfer."`
+	TrialBalance ledgerTrialBalanceCommand `cmd:"" help:"Add the book up, now or at a moment; exit 1 if it does not balance."`
+	Verify       ledgerVerifyCommand       `cmd:"" help:"Prove the book: sums, floors, holds, the chain of batches; exit 1 on any breach."`
+	Close        ledgerCloseCommand        `cmd:"" help:"Close the book up to the end of a day: no transfer is dated before it any more."`
+	Simulate     ledgerSimulateCommand     `cmd:"" help:"Send random operations to books in memory and check everything after each; exit 1 if one breaks."`
+}
+
+type ledgerSimulateCommand struct {
+	Operations int64  `help:"How many groups of transfers." default:"1000000"`
+	Seeds      int    `help:"Over how many seeds." default:"10"`
+	First      uint64 `help:"The first seed; one operation count and one seed always do the same." default:"1"`
+}
+
+func (c *ledgerSimulateCommand) Run(e *environment) error {
+	err := house.SimulateLedger(e.ctx, c.Operations, c.Seeds, c.First, e.out, house.Progress(e.err))
+	if err == nil {
+		fmt.Fprintln(e.out, "no breach")
+	}
+	return err
+}
+
+type benchCommand struct {
+	Ledger benchLedgerCommand `cmd:"" help:"Transfers a second of the book's batch, of a transaction for each transfer, and of COPY of the same rows."`
+}
+
+type benchLedgerCommand struct {
+	Batches  int      `help:"Batches of each workload and writer." default:"12"`
+	Batch    int      `help:"Decisions of a batch." default:"5000"`
+	Accounts int      `help:"Accounts of the workloads with many." default:"1000000"`
+	Only     []string `help:"Only these workloads." sep:";" placeholder:"NAME;…"`
+	JSON     bool     `name:"json" help:"Print JSON instead of a table."`
+}
+
+func (c *benchLedgerCommand) Run(e *environment) error {
+	return house.BenchLedger(e.ctx, house.LedgerBench{Batches: c.Batches, Batch: c.Batch, Accounts: c.Accounts, Only: c.Only, JSON: c.JSON, Out: e.out, Draw: house.Progress(e.err)})
+}
+
+// withBook does something with the book of the running house, or of the data folder.
+func withBook(e *environment, c config.Config, do func(*books.Book, string) error) error {
+	h, err := house.Open(e.ctx, c, house.Options{Needs: house.Postgres, Attach: true, Embed: true, Progress: house.Progress(e.err), Log: c.Logger(e.err)})
+	if err != nil {
+		return err
+	}
+	defer h.CloseQuietly()
+	b, err := books.Open(e.ctx, h.Addresses.Postgres)
+	if err != nil {
+		return err
+	}
+	defer b.Close(context.WithoutCancel(e.ctx))
+	return do(b, h.Addresses.Postgres)
+}
+
+// output is how a table is written.
+type output struct {
+	CSV  bool `name:"csv" help:"Print CSV." xor:"form"`
+	JSON bool `name:"json" help:"Print JSON." xor:"form"`
+}
+
+func (o output) write(w io.Writer, v any, table func(io.Writer, bool) error) error {
+	if !o.JSON {
+		return table(w, o.CSV)
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+type ledgerAccountsCommand struct {
+	config.Config
+	output
+	Type     string `help:"Only accounts of this type: wallet, merchant, fees, …"`
+	Currency string `help:"Only accounts in this currency." placeholder:"CNY"`
+	Like     string `help:"Only accounts with this in their name." placeholder:"TEXT"`
+	At       string `help:"As they were at the end of a day (2026-03-31, UTC), or at a time (2026-03-31T18:00:00Z)." placeholder:"TIME"`
+	Limit    int    `help:"At most so many; 0 is all." default:"100"`
+}
+
+func (c *ledgerAccountsCommand) Run(e *environment) error {
+	at, err := books.ParseAt(c.At)
+	if err != nil {
+		return err
+	}
+	return withBook(e, c.Config, func(b *books.Book, _ string) error {
+		all, err := b.Accounts(e.ctx, books.Filter{Type: c.Type, Currency: c.Currency, Like: c.Like, Limit: c.Limit}, at)
+		if err != nil {
+			return err
+		}
+		return c.write(e.out, all, func(w io.Writer, csv bool) error { return books.WriteAccounts(w, all, csv) })
+	})
+}
+
+type ledgerStatementCommand struct {
+	config.Config
+	output
+	Account string `arg:"" help:"Name of the account, as wallet:C42:CNY, merchant:M7:CNY, fees:CNY."`
+	From    string `help:"First day (2026-03-01, UTC), or a time." placeholder:"TIME"`
+	To      string `help:"Last day, or the time to stop before." placeholder:"TIME"`
+	Page    int    `help:"Which page, from 1." default:"1"`
+	Lines   int    `help:"Lines of a page; 0 is all on one." default:"50"`
+}
+
+func (c *ledgerStatementCommand) Run(e *environment) error {
+	from, err := books.ParseFrom(c.From)
+	if err != nil {
+		return err
+	}
+	to, err := books.ParseTo(c.To)
+	if err != nil {
+		return err
+	}
+	if c.Page < 1 || c.Lines < 0 {
+		return fmt.Errorf("page %d of %d lines: pages count from 1, lines from 0", c.Page, c.Lines)
+	}
+	return withBook(e, c.Config, func(b *books.Book, _ string) error {
+		s, err := b.Read(e.ctx, c.Account, books.Period{From: from, To: to}, books.Page{Number: c.Page, Size: c.Lines})
+		if err != nil {
+			return err
+		}
+		return c.write(e.out, s, s.Write)
+	})
+}
+
+type ledgerTrialBalanceCommand struct {
+	config.Config
+	output
+	At   string `help:"As it was at the end of a day (2026-03-31, UTC), or at a time." placeholder:"TIME"`
+	Each bool   `help:"Each account by itself instead of each type."`
+}
+
+func (c *ledgerTrialBalanceCommand) Run(e *environment) error {
+	at, err := books.ParseAt(c.At)
+	if err != nil {
+		return err
+	}
+	return withBook(e, c.Config, func(b *books.Book, _ string) error {
+		t, err := b.TrialBalance(e.ctx, at, c.Each)
+		if err != nil {
+			return err
+		}
+		if err := c.write(e.out, t, t.Write); err != nil {
+			return err
+		}
+		if !t.Balanced() {
+			return errors.New("the book does not balance; `sluice ledger verify` says where")
+		}
+		return nil
+	})
+}
+
+type ledgerVerifyCommand struct {
+	config.Config
+	JSON bool `name:"json" help:"Print JSON instead of a table."`
+}
+
+func (c *ledgerVerifyCommand) Run(e *environment) error {
+	return withBook(e, c.Config, func(_ *books.Book, postgres string) error {
+		report, err := verify.Book(e.ctx, postgres, house.Line(e.err))
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			err = report.JSON(e.out)
+		} else {
+			err = report.Table(e.out)
+		}
+		if err == nil && !report.OK() {
+			return errSaid
+		}
+		return err
+	})
+}
+
+type ledgerCloseCommand struct {
+	config.Config
+	author
+	Day string `arg:"" help:"The last day of the period, as 2026-03-31 (UTC). It must be over."`
+}
+
+func (c *ledgerCloseCommand) Run(e *environment) error {
+	day, err := time.Parse(time.DateOnly, c.Day)
+	if err != nil {
+		return fmt.Errorf("%q is no day, as 2026-03-31", c.Day)
+	}
+	return withBook(e, c.Config, func(b *books.Book, _ string) error {
+		closed, err := b.ClosePeriod(e.ctx, day, c.By, time.Now())
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "the book is closed before %s; what comes late from before is dated then\n", closed.Until.Format(time.RFC3339))
+		return nil
+	})
 }

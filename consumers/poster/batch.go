@@ -23,11 +23,13 @@ type batch struct {
 	refused        int  // entries that earlier attempts have set aside
 
 	// Loaded by begin, open and lock; new for each attempt.
-	heads    map[int32]head
-	know     knowledge
-	accounts []ledger.Account
-	opened   map[ledger.AccountKey]int64
-	closed   map[ledger.AccountKey]bool
+	heads       map[int32]head
+	know        knowledge
+	accounts    []ledger.Account
+	closedUntil time.Time                    // transfers are not dated before
+	pending     map[ledger.ID]ledger.Pending // holds that the batch names, or that expire in it
+	opened      map[ledger.AccountKey]int64
+	closed      map[ledger.AccountKey]bool
 
 	// Decided.
 	book *ledger.Book
@@ -56,7 +58,7 @@ func (b *batch) reset() {
 	b.heads = make(map[int32]head, len(b.shards))
 	b.next = make(map[int32]head, len(b.shards))
 	b.know = knowledge{counted: map[identity]bool{}, payments: map[string]*payments.Payment{}, loans: map[string]*lending.Loan{}}
-	b.accounts = b.accounts[:0]
+	b.accounts, b.pending = b.accounts[:0], map[ledger.ID]ledger.Pending{}
 	b.opened, b.closed = map[ledger.AccountKey]int64{}, map[ledger.AccountKey]bool{}
 }
 
@@ -120,6 +122,9 @@ func (s *session) stage(ctx context.Context, b *batch, o options) error {
 // decide finds out which accounts the batch names, by deciding it dry; locks them; and decides it.
 func (s *session) decide(ctx context.Context, b *batch, fees payments.FeeSchedule) error {
 	dry := &dryBook{keys: make(map[ledger.AccountKey]bool, 2*len(b.entries))}
+	for _, p := range b.pending {
+		dry.keys[p.Debit], dry.keys[p.Credit] = true, true
+	}
 	decide(b.entries, &b.know, dry, fees)
 	keys := make([]ledger.AccountKey, 0, len(dry.keys))
 	for key := range dry.keys {
@@ -144,6 +149,11 @@ func (s *session) decide(ctx context.Context, b *batch, fees payments.FeeSchedul
 	for shard, h := range b.heads {
 		b.next[shard] = h
 	}
+	for shard, at := range b.clocks() {
+		h := b.next[shard]
+		h.clock = at
+		b.next[shard] = h
+	}
 	return nil
 }
 
@@ -152,7 +162,27 @@ func (b *batch) newBook() *wetBook {
 	for i := range b.accounts {
 		book.Load(b.accounts[i])
 	}
+	for _, p := range b.pending {
+		book.LoadPending(p)
+	}
+	for shard, h := range b.heads {
+		book.LoadClock(shard, h.clock)
+	}
 	return &wetBook{Book: book, closed: b.closed}
+}
+
+// clocks are the event times at which the batch leaves its shards.
+func (b *batch) clocks() map[int32]time.Time {
+	clocks := make(map[int32]time.Time, len(b.shards))
+	for shard, h := range b.heads {
+		clocks[shard] = h.clock
+	}
+	for i := range b.entries {
+		if e := &b.entries[i]; e.counts() && e.when().After(clocks[e.shard]) {
+			clocks[e.shard] = e.when()
+		}
+	}
+	return clocks
 }
 
 // transfers counts what the batch has posted.

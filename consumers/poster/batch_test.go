@@ -28,6 +28,8 @@ const (
 	topUp    = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP
 	transfer = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER
 	purchase = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE
+
+	withdrawal = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL
 )
 
 var (

@@ -23,9 +23,24 @@ func checkBook(t testing.TB, conn *pgx.Conn) {
 		"an account's history has a gap or a fork": `
 			SELECT a FROM (SELECT debit_account AS a, debit_version AS v FROM transfers UNION ALL SELECT credit_account, credit_version FROM transfers) h
 			GROUP BY a HAVING count(*) <> count(DISTINCT v) OR min(v) <> 1 OR max(v) <> count(*)`,
-		"a floor is crossed":   `SELECT key FROM accounts WHERE balance < floor`,
-		"transfers have a gap": `SELECT shard FROM transfers GROUP BY shard HAVING min(number) <> 1 OR max(number) <> count(*)`,
-		"results have a gap":   `SELECT shard FROM results GROUP BY shard HAVING min(sequence) <> 1 OR max(sequence) <> count(*)`,
+		"a floor is crossed": `SELECT key FROM accounts WHERE balance - CASE WHEN credit_normal THEN debits_pending ELSE credits_pending END < floor`,
+		"pending is not what holds hold": `
+			SELECT key FROM accounts a
+			LEFT JOIN (SELECT debit_account AS id, sum(open) AS n FROM holds GROUP BY 1) d USING (id)
+			LEFT JOIN (SELECT credit_account AS id, sum(open) AS n FROM holds GROUP BY 1) c USING (id)
+			WHERE debits_pending <> coalesce(d.n, 0) OR credits_pending <> coalesce(c.n, 0)`,
+		"a hold is not the sum of its steps": `
+			SELECT h.id FROM holds h FULL JOIN (
+				SELECT hold AS id, sum(amount) FILTER (WHERE step = 'opened') AS amount, coalesce(sum(amount) FILTER (WHERE step = 'posted'), 0) AS posted,
+					coalesce(sum(amount) FILTER (WHERE step = 'voided'), 0) AS voided, coalesce(sum(amount) FILTER (WHERE step = 'expired'), 0) AS expired
+				FROM hold_steps GROUP BY 1) s USING (id)
+			WHERE (h.amount, h.posted, h.voided, h.expired) IS DISTINCT FROM (s.amount, s.posted, s.voided, s.expired)`,
+		"a payment holds something else than its hold": `
+			SELECT p.id FROM payments p FULL JOIN holds h USING (id) WHERE p.authorized <> coalesce(h.amount, 0) AND p.status <> 'rejected' OR p.held <> coalesce(h.open, 0) OR p.id IS NULL`,
+		"a hold is open past its time": `SELECT h.id FROM holds h JOIN shards s USING (shard) WHERE h.open > 0 AND h.expires_at <= s.clock`,
+		"steps have a gap":             `SELECT shard FROM hold_steps GROUP BY shard, batch HAVING min(number) <> 1 OR max(number) <> count(*)`,
+		"transfers have a gap":         `SELECT shard FROM transfers GROUP BY shard HAVING min(number) <> 1 OR max(number) <> count(*)`,
+		"results have a gap":           `SELECT shard FROM results GROUP BY shard HAVING min(sequence) <> 1 OR max(sequence) <> count(*)`,
 		"a result's transfers differ": `
 			SELECT sequence FROM results r LEFT JOIN LATERAL (SELECT count(*) AS n, min(number) AS first FROM transfers t WHERE t.shard = r.shard AND t.sequence = r.sequence AND t.batch = r.batch) t ON true
 			WHERE r.transfers <> n OR n > 0 AND r.first_transfer <> first OR (n > 0) <> (code = 'posted')`,
@@ -71,6 +86,21 @@ func checkChain(t testing.TB, conn *pgx.Conn) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	steps := map[key][]ledger.Step{}
+	rows, err = conn.Query(t.Context(), `SELECT shard, batch, number, sequence, amount, open, debit_account, credit_account, event_time, coalesce(expires_at, 'epoch'), hold, step, currency, kind FROM hold_steps ORDER BY shard, batch, number`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s ledger.Step
+	var hold, fate string
+	if _, err := pgx.ForEachRow(rows, []any{&k.shard, &k.number, &s.Number, &s.Sequence, &s.Amount, &s.Open, &s.DebitID, &s.CreditID, &s.Time, &s.Expires, &hold, &fate, &currency, &s.Kind}, func() error {
+		s.Pending, s.Currency = ledger.ID(hold), events.MustCurrency(currency)
+		s.Fate, _ = ledger.ParseFate(fate)
+		steps[k] = append(steps[k], s)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	rows, err = conn.Query(t.Context(), `SELECT shard, number, previous_hash, hash, posted_at FROM batches ORDER BY shard, number`)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +109,7 @@ func checkChain(t testing.TB, conn *pgx.Conn) {
 	var before, hash []byte
 	var postedAt time.Time
 	if _, err := pgx.ForEachRow(rows, []any{&k.shard, &k.number, &before, &hash, &postedAt}, func() error {
-		want := ledger.Chain(last[k.shard], transfers[k])
+		want := ledger.Chain(last[k.shard], transfers[k], steps[k]...)
 		if ledger.Hash(before) != last[k.shard] || ledger.Hash(hash) != want {
 			t.Errorf("batch %d of shard %d breaks the chain", k.number, k.shard)
 		}

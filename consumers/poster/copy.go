@@ -61,6 +61,8 @@ func (c *copyRows) text(s string) {
 	c.buf = append(c.buf, s...)
 }
 
+func (c *copyRows) null() { c.buf = append(c.buf, 0xff, 0xff, 0xff, 0xff) }
+
 func (c *copyRows) time(t time.Time) { c.int8(t.UnixMicro() - postgresEpoch) }
 
 // send copies the rows into a table; none is no statement.

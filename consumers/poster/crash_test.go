@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -57,6 +58,9 @@ func crashes(t *testing.T, after bool) {
 	if got := one[int64](t, conn, "SELECT count(*) FROM results"); got != next {
 		t.Errorf("%d results, want %d", got, next)
 	}
+	if got := one[int64](t, conn, "SELECT count(*) FROM hold_steps WHERE step = 'expired'"); after && got == 0 {
+		t.Error("no hold expired")
+	}
 	// Cut before the bytes arrive, the answer's read may have begun before the commit was written: then no cut falls between.
 	if after && committed == 0 {
 		t.Error("no cut hit between the commit and its answer")
@@ -64,8 +68,15 @@ func crashes(t *testing.T, after bool) {
 }
 
 // crashRecords are a batch with everything in it: new accounts, a purchase with its fee, a refusal, a refund of an
-// earlier payment and a record that cannot be read.
+// earlier payment, an authorization, a capture of a part of it, another that the next batch's time lets expire, and a record
+// that cannot be read.
 func crashRecords(t *testing.T, at int64) []*kgo.Record {
+	hold := func(kind events.Kind, of, amount int64) events.Decision {
+		d := payment(purchase, byCard, "A", "M", amount)
+		d.Event.Kind, d.Event.PaymentID = kind, fmt.Sprintf("p0.%d", of)
+		d.Event.Time = start.Add(time.Duration(at) * 24 * time.Hour)
+		return d
+	}
 	refund := payment(purchase, byWallet, "A", "M", 1)
 	refund.Event.Kind, refund.Event.PaymentID = events.PaymentRefunded, fmt.Sprintf("p0.%d", at+1)
 	return []*kgo.Record{
@@ -73,7 +84,10 @@ func crashRecords(t *testing.T, at int64) []*kgo.Record {
 		decided(t, 0, at+1, payment(purchase, byWallet, "A", "M", 500)),
 		decided(t, 0, at+2, payment(transfer, byWallet, "B", "A", 5_000_000)),
 		decided(t, 0, at+3, refund),
-		{Topic: "payments.decided", Partition: 0, Offset: at + 4, Value: []byte("?")},
+		decided(t, 0, at+4, hold(events.PaymentAuthorized, at+4, 700)),
+		decided(t, 0, at+5, hold(events.PaymentCaptured, at+4, 300)),
+		decided(t, 0, at+6, hold(events.PaymentAuthorized, at+6, 700)),
+		{Topic: "payments.decided", Partition: 0, Offset: at + 7, Value: []byte("?")},
 	}
 }
 

@@ -1,6 +1,8 @@
 package poster
 
 import (
+	"time"
+
 	"sluice/pipelines/ledger"
 	"sluice/pipelines/lending"
 	"sluice/pipelines/payments"
@@ -43,8 +45,10 @@ func (k *knowledge) loan(id string) *lending.Loan {
 
 // book is what decisions post on: the real one, or a dry one that only wants to know which accounts they name.
 type book interface {
+	Advance(shard int32, at time.Time)
 	Apply(linked []ledger.Transfer) ledger.Code
 	Posted() []ledger.Posted
+	Steps() []ledger.Step
 }
 
 // decide answers the entries in order. fees is the schedule of new payments.
@@ -52,8 +56,24 @@ func decide(entries []entry, k *knowledge, b book, fees payments.FeeSchedule) {
 	k.forget()
 	for i := range entries {
 		e := &entries[i]
-		first := len(b.Posted())
+		first, firstStep := len(b.Posted()), len(b.Steps())
+		if e.counts() {
+			k.advance(e, b)
+		}
 		e.answer(k.decide(e, b, fees), first, b.Posted())
+		e.steps = len(b.Steps()) - firstStep
+	}
+}
+
+// advance brings the book to an event's time and ends the authorizations that have run out by then. Whether an event
+// counted before makes no difference: its time was seen before too.
+func (k *knowledge) advance(e *entry, b book) {
+	before := len(b.Steps())
+	b.Advance(e.shard, e.when())
+	for _, s := range b.Steps()[before:] {
+		if p := k.payment(string(s.Pending)); p != nil {
+			k.nextPayments[p.ID] = p.Expire(e.when())
+		}
 	}
 }
 
@@ -92,6 +112,8 @@ func (k *knowledge) decidePayment(e *entry, b book, fees payments.FeeSchedule) s
 			if next = step.Refused; next != nil {
 				next.Code = code
 			}
+		} else if step.Done != "" {
+			code = step.Done
 		}
 	}
 	if next != nil {
@@ -133,7 +155,12 @@ func (d *dryBook) Apply(linked []ledger.Transfer) ledger.Code {
 	return ledger.OK
 }
 
+// Advance lets nothing expire: the accounts of what may are known.
+func (d *dryBook) Advance(int32, time.Time) {}
+
 func (d *dryBook) Posted() []ledger.Posted { return nil }
+
+func (d *dryBook) Steps() []ledger.Step { return nil }
 
 // wetBook is the book with an ear for accounts that the dry run did not foresee: it runs on the assumption that the book
 // takes everything, and what a refusal leads to may name others.

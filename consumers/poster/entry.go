@@ -26,6 +26,7 @@ type entry struct {
 	firstTransfer int64
 	transfers     int16
 	first         int // index into the book's posted transfers
+	steps         int // of holds
 }
 
 // Codes of results that the poster itself gives.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -19,6 +20,7 @@ import (
 type head struct {
 	batch, sequence, transfer int64
 	hash                      ledger.Hash
+	clock                     time.Time // newest event time
 }
 
 const (
@@ -26,7 +28,8 @@ const (
 		UPDATE offsets o SET next_offset = v.next
 		FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[]) AS v (topic, p, epoch, at, next)
 		WHERE o.topic = v.topic AND o."partition" = v.p AND o.epoch = v.epoch AND o.next_offset = v.at`
-	sqlHeads      = `SELECT shard, batch, sequence, transfer, hash FROM shards WHERE shard = ANY ($1) ORDER BY shard FOR UPDATE`
+	sqlHeads      = `SELECT shard, batch, sequence, transfer, hash, clock FROM shards WHERE shard = ANY ($1) ORDER BY shard FOR UPDATE`
+	sqlClosed     = `SELECT coalesce(max(until), 'epoch') FROM closed_periods` // after sqlHeads: whoever closes has waited for its locks, or it for them
 	sqlIdentities = `
 		SELECT v.n FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS v (source, id, n)
 		JOIN results r ON r.event_source = v.source AND r.event_id = v.id AND r.counted`
@@ -35,8 +38,16 @@ const (
 		JOIN results r ON r.input_topic = v.t AND r.input_partition = v.p AND r.input_offset = v.o AND r.counted`
 	sqlPayments = `
 		SELECT id, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, amount, captured, fee,
-			refunded, charged_back, reversed, status, code, shard, initiated_at, changed_at
-		FROM payments WHERE id = ANY ($1)`
+			refunded, charged_back, reversed, authorized, held, status, code, shard, initiated_at, changed_at
+		FROM payments WHERE id = ANY ($1 || ARRAY(SELECT h.id ` + sqlDue + `))`
+	// sqlHolds has the arguments of sqlPayments: the holds of its payments, and those that are due by the end of the batch.
+	sqlHolds = `
+		SELECT h.id, h.shard, d.key, c.key, h.amount, h.posted, h.voided, h.expired, h.expires_at, h.currency, h.kind
+		FROM unnest($1::text[] || ARRAY(SELECT h.id ` + sqlDue + `)) AS v (id)
+		JOIN holds h ON h.id = v.id JOIN accounts d ON d.id = h.debit_account JOIN accounts c ON c.id = h.credit_account`
+	sqlDue = `
+		FROM unnest($2::integer[], $3::timestamptz[]) AS v (shard, clock)
+		JOIN holds h ON h.shard = v.shard AND h.expires_at <= v.clock AND h.posted + h.voided + h.expired < h.amount`
 	sqlLoans = `SELECT id, detail FROM loans WHERE id = ANY ($1)`
 	sqlKnown = `SELECT id, key FROM accounts WHERE key = ANY ($1)`
 	sqlOpen  = `
@@ -56,9 +67,12 @@ func (s *session) begin(ctx context.Context, b *batch) error {
 	q.Queue("BEGIN")
 	b.queueClaims(&q)
 	q.Queue(sqlHeads, b.shards)
+	q.Queue(sqlClosed)
 	sources, ids, index := b.identities()
 	q.Queue(sqlIdentities, sources, ids)
-	q.Queue(sqlPayments, b.paymentIDs())
+	due, clocks := b.due()
+	q.Queue(sqlPayments, b.paymentIDs(), due, clocks)
+	q.Queue(sqlHolds, b.heldIDs(), due, clocks)
 	q.Queue(sqlLoans, b.loanIDs())
 	r := s.conn.SendBatch(ctx, &q)
 	err := errors.Join(readBegin(r, b, index), r.Close())
@@ -85,10 +99,16 @@ func readBegin(r pgx.BatchResults, b *batch, index []int) error {
 	if err := b.readHeads(r); err != nil {
 		return err
 	}
+	if err := r.QueryRow().Scan(&b.closedUntil); err != nil {
+		return err
+	}
 	if err := b.readIdentities(r, index); err != nil {
 		return err
 	}
 	if err := b.readPayments(r); err != nil {
+		return err
+	}
+	if err := b.readHolds(r); err != nil {
 		return err
 	}
 	return b.readLoans(r)
@@ -120,6 +140,26 @@ func (b *batch) paymentIDs() []string {
 	return b.distinct(events.Payment, func(e *events.Event) string { return e.PaymentID })
 }
 
+// heldIDs are the payments that may hold money: those of events that do not begin one.
+func (b *batch) heldIDs() []string {
+	all := make([]string, 0, len(b.entries))
+	for i := range b.entries {
+		if e := &b.entries[i]; e.counts() && e.decision.Event.Kind.Family() == events.Payment && e.decision.Event.Kind != events.PaymentInitiated {
+			all = append(all, string(payments.HoldID(e.decision.Event.PaymentID)))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// due are the shards and the event times at which the batch will leave them.
+func (b *batch) due() (shards []int32, clocks []time.Time) {
+	for shard, at := range b.clocks() {
+		shards, clocks = append(shards, shard), append(clocks, at)
+	}
+	return shards, clocks
+}
+
 func (b *batch) loanIDs() []string {
 	return b.distinct(events.Loan, func(e *events.Event) string { return e.LoanID })
 }
@@ -143,8 +183,9 @@ func (b *batch) readHeads(r pgx.BatchResults) error {
 	var shard int32
 	var h head
 	var hash []byte
-	_, err = pgx.ForEachRow(rows, []any{&shard, &h.batch, &h.sequence, &h.transfer, &hash}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&shard, &h.batch, &h.sequence, &h.transfer, &hash, &h.clock}, func() error {
 		copy(h.hash[:], hash)
+		h.clock = h.clock.UTC()
 		b.heads[shard] = h
 		return nil
 	})
@@ -175,7 +216,7 @@ func (b *batch) readPayments(r pgx.BatchResults) error {
 	var p payments.Payment
 	var method, purpose, currency, status string
 	_, err = pgx.ForEachRow(rows, []any{&p.ID, &p.Customer, &p.Account, &p.Counterparty, &p.Merchant, &method, &purpose, &currency,
-		&p.Amount, &p.Captured, &p.Fee, &p.Refunded, &p.ChargedBack, &p.Reversed, &status, &p.Code, &p.Shard, &p.InitiatedAt, &p.ChangedAt},
+		&p.Amount, &p.Captured, &p.Fee, &p.Refunded, &p.ChargedBack, &p.Reversed, &p.Authorized, &p.Held, &status, &p.Code, &p.Shard, &p.InitiatedAt, &p.ChangedAt},
 		func() error {
 			var known [4]bool
 			p.Method, known[0] = payments.ParseMethod(method)
@@ -191,6 +232,29 @@ func (b *batch) readPayments(r pgx.BatchResults) error {
 			b.know.payments[p.ID] = &next
 			return nil
 		})
+	return err
+}
+
+func (b *batch) readHolds(r pgx.BatchResults) error {
+	rows, err := r.Query()
+	if err != nil {
+		return err
+	}
+	var p ledger.Pending
+	var id, debit, credit, currency string
+	var expires *time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &p.Shard, &debit, &credit, &p.Amount, &p.Posted, &p.Voided, &p.Expired, &expires, &currency, &p.Kind}, func() error {
+		p.ID, p.Debit, p.Credit, p.Expires = ledger.ID(id), ledger.AccountKey(debit), ledger.AccountKey(credit), time.Time{}
+		if expires != nil {
+			p.Expires = expires.UTC()
+		}
+		var known bool
+		if p.Currency, known = events.ParseCurrency(currency); !known {
+			return fmt.Errorf("the book's hold %s has the unknown currency %q", id, currency)
+		}
+		b.pending[p.ID] = p
+		return nil
+	})
 	return err
 }
 

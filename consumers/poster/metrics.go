@@ -10,6 +10,7 @@ import (
 
 	"sluice/consumers/stream"
 	"sluice/pipelines/ledger"
+	"sluice/pipelines/payments"
 )
 
 // metrics are the poster's; they outlive a run.
@@ -53,7 +54,9 @@ func (m *metrics) posted(b *batch, took time.Duration) {
 		if e.reason != "" {
 			m.deadLetters.WithLabelValues(e.reason).Inc()
 		}
-		if e.code != ledger.OK.String() && e.code != codeIgnored && e.code != codeRecorded {
+		switch e.code {
+		case ledger.OK.String(), codeIgnored, codeRecorded, payments.CodeAuthorized, payments.CodeReleased:
+		default:
 			m.rejected.WithLabelValues(e.code).Inc()
 		}
 	}

@@ -36,7 +36,7 @@ type session struct {
 	conn *pgx.Conn
 	ids  map[ledger.AccountKey]int64 // numbers of accounts; accounts are never deleted
 
-	transfers, results, payments copyRows // space to reuse
+	transfers, steps, results, payments copyRows // space to reuse
 }
 
 func newSession(conn *pgx.Conn) *session {

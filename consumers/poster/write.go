@@ -15,16 +15,23 @@ import (
 
 const (
 	sqlCopyTransfers = `COPY transfers (shard, number, sequence, batch, debit_account, debit_version, credit_account, credit_version, amount, event_time, currency, kind) FROM STDIN (FORMAT binary)`
+	sqlCopySteps     = `COPY hold_steps (shard, batch, number, sequence, amount, open, debit_account, credit_account, event_time, expires_at, hold, step, currency, kind) FROM STDIN (FORMAT binary)`
 	sqlCopyResults   = `COPY results (shard, sequence, batch, input_partition, input_offset, first_transfer, transfers, counted, event_time, input_topic, event_source, event_id, event_type, customer_id, payment_id, loan_id, code) FROM STDIN (FORMAT binary)`
-	sqlCopyPayments  = `COPY payments (id, shard, sequence, amount, captured, fee, refunded, charged_back, reversed, initiated_at, changed_at, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, status, code) FROM STDIN (FORMAT binary)`
+	sqlCopyPayments  = `COPY payments (id, shard, sequence, amount, captured, fee, refunded, charged_back, reversed, authorized, held, initiated_at, changed_at, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, status, code) FROM STDIN (FORMAT binary)`
 
 	sqlAccounts = `
-		UPDATE accounts a SET debits_posted = v.debits, credits_posted = v.credits, version = v.version
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS v (id, debits, credits, version)
+		UPDATE accounts a SET debits_posted = v.debits, credits_posted = v.credits, debits_pending = v.debits_pending, credits_pending = v.credits_pending, version = v.version
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) AS v (id, debits, credits, debits_pending, credits_pending, version)
 		WHERE a.id = v.id`
+	sqlPutHolds = `
+		INSERT INTO holds (id, shard, debit_account, credit_account, amount, posted, voided, expired, expires_at, currency, kind)
+		SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::timestamptz[], $10::text[], $11::text[])
+		ON CONFLICT (id) DO UPDATE SET posted = excluded.posted, voided = excluded.voided, expired = excluded.expired`
 	sqlUpdatePayments = `
-		UPDATE payments p SET refunded = v.refunded, charged_back = v.charged_back, reversed = v.reversed, status = v.status, changed_at = v.changed_at
-		FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::timestamptz[]) AS v (id, refunded, charged_back, reversed, status, changed_at)
+		UPDATE payments p SET refunded = v.refunded, charged_back = v.charged_back, reversed = v.reversed, captured = v.captured, fee = v.fee, held = v.held,
+			status = v.status, changed_at = v.changed_at
+		FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::timestamptz[])
+			AS v (id, refunded, charged_back, reversed, captured, fee, held, status, changed_at)
 		WHERE p.id = v.id`
 	sqlInsertLoan = `
 		INSERT INTO loans (id, customer_id, product, currency, status, principal, annual_rate_ppm, term_months, applied_at, disbursed_at, closed_at, paid_interest, paid_principal, detail)
@@ -40,19 +47,19 @@ const (
 		INSERT INTO batches (shard, number, previous_hash, hash, first_transfer, transfers, first_sequence, results)
 		SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bigint[], $6::integer[], $7::bigint[], $8::integer[])`
 	sqlShards = `
-		UPDATE shards s SET batch = v.batch, hash = v.hash, sequence = v.sequence, transfer = v.transfer
-		FROM unnest($1::integer[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[]) AS v (shard, batch, hash, sequence, transfer)
+		UPDATE shards s SET batch = v.batch, hash = v.hash, sequence = v.sequence, transfer = v.transfer, clock = v.clock
+		FROM unnest($1::integer[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::timestamptz[]) AS v (shard, batch, hash, sequence, transfer, clock)
 		WHERE s.shard = v.shard`
 )
 
-// write puts the decided batch into the book: three COPY streams and one round trip for the rest.
+// write puts the decided batch into the book: up to four COPY streams and one round trip for the rest.
 func (s *session) write(ctx context.Context, b *batch, base func(string) string) error {
 	b.number()
 	s.fill(b, base)
 	for _, c := range []struct {
 		rows *copyRows
 		sql  string
-	}{{&s.transfers, sqlCopyTransfers}, {&s.results, sqlCopyResults}, {&s.payments, sqlCopyPayments}} {
+	}{{&s.transfers, sqlCopyTransfers}, {&s.steps, sqlCopySteps}, {&s.results, sqlCopyResults}, {&s.payments, sqlCopyPayments}} {
 		if err := c.rows.send(ctx, s.conn, c.sql); err != nil {
 			return err
 		}
@@ -77,6 +84,7 @@ func (s *session) writeRest(ctx context.Context, b *batch, base func(string) str
 	var q pgx.Batch
 	rest := statements{batch: &q}
 	b.queueAccounts(&rest)
+	b.queueHolds(&rest)
 	b.queuePayments(&rest)
 	b.queueLoans(&rest)
 	b.queueUnreadable(&rest, base)
@@ -123,8 +131,8 @@ func (s *statements) check(r pgx.BatchResults) error {
 // number gives every result and every transfer its number in its shard, and each shard's batch its hash. Entries, and
 // therefore transfers, are in the order of shards.
 func (b *batch) number() {
-	posted := b.book.Posted()
-	start := 0 // of the shard's transfers
+	posted, steps := b.book.Posted(), b.book.Steps()
+	start, step, firstStep := 0, 0, 0 // of the shard's transfers and steps
 	for i := range b.entries {
 		e := &b.entries[i]
 		h := b.next[e.shard]
@@ -133,16 +141,29 @@ func (b *batch) number() {
 		for j := e.first; j < e.first+int(e.transfers); j++ {
 			p := &posted[j]
 			h.transfer++
-			p.Shard, p.Number, p.Sequence, p.Time = e.shard, h.transfer, e.sequence, e.decision.Event.Time
+			p.Shard, p.Number, p.Sequence, p.Time = e.shard, h.transfer, e.sequence, b.dated(e.decision.Event.Time)
+		}
+		for range e.steps {
+			s := &steps[step]
+			step++
+			s.Shard, s.Number, s.Sequence, s.Time = e.shard, int64(step-firstStep), e.sequence, e.decision.Event.Time
 		}
 		if i+1 == len(b.entries) || b.entries[i+1].shard != e.shard {
 			end := e.first + int(e.transfers)
 			h.batch++
-			h.hash = ledger.Chain(b.heads[e.shard].hash, posted[start:end])
-			start = end
+			h.hash = ledger.Chain(b.heads[e.shard].hash, posted[start:end], steps[firstStep:step]...)
+			start, firstStep = end, step
 		}
 		b.next[e.shard] = h
 	}
+}
+
+// dated is the time under which an event's transfers stand: its own, or the first moment that is not closed.
+func (b *batch) dated(at time.Time) time.Time {
+	if at.Before(b.closedUntil) {
+		return b.closedUntil.UTC()
+	}
+	return at
 }
 
 // fill writes the rows to copy.
@@ -150,6 +171,10 @@ func (s *session) fill(b *batch, base func(string) string) {
 	s.transfers.reset()
 	for i := range b.book.Posted() {
 		s.fillTransfer(&b.book.Posted()[i], b)
+	}
+	s.steps.reset()
+	for i := range b.book.Steps() {
+		s.fillStep(&b.book.Steps()[i], b)
 	}
 	s.results.reset()
 	for i := range b.entries {
@@ -174,6 +199,29 @@ func (s *session) fillTransfer(p *ledger.Posted, b *batch) {
 	c.int8(p.CreditVersion)
 	c.int8(p.Amount)
 	c.time(p.Time)
+	c.text(p.Currency.Code())
+	c.text(p.Kind)
+}
+
+func (s *session) fillStep(p *ledger.Step, b *batch) {
+	c := &s.steps
+	c.row(14)
+	c.int4(p.Shard)
+	c.int8(b.next[p.Shard].batch)
+	c.int4(int32(p.Number))
+	c.int8(p.Sequence)
+	c.int8(p.Amount)
+	c.int8(p.Open)
+	c.int8(p.DebitID)
+	c.int8(p.CreditID)
+	c.time(p.Time)
+	if p.Expires.IsZero() {
+		c.null()
+	} else {
+		c.time(p.Expires)
+	}
+	c.text(string(p.Pending))
+	c.text(p.Fate.String())
 	c.text(p.Currency.Code())
 	c.text(p.Kind)
 }
@@ -208,11 +256,11 @@ func (s *session) fillResult(e *entry, b *batch, base func(string) string) {
 
 func (s *session) fillPayment(p *payments.Payment, e *entry) {
 	c := &s.payments
-	c.row(20)
+	c.row(22)
 	c.text(p.ID)
 	c.int4(p.Shard)
 	c.int8(e.sequence)
-	for _, n := range [...]int64{p.Amount, p.Captured, p.Fee, p.Refunded, p.ChargedBack, p.Reversed} {
+	for _, n := range [...]int64{p.Amount, p.Captured, p.Fee, p.Refunded, p.ChargedBack, p.Reversed, p.Authorized, p.Held} {
 		c.int8(n)
 	}
 	c.time(p.InitiatedAt)
@@ -228,16 +276,39 @@ func (b *batch) queueAccounts(q *statements) {
 	changed := b.book.Changed()
 	n := len(changed)
 	ids, debits, credits, versions := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	debitsPending, creditsPending := make([]int64, n), make([]int64, n)
 	for i, a := range changed {
 		ids[i], debits[i], credits[i], versions[i] = a.ID, a.DebitsPosted, a.CreditsPosted, a.Version
+		debitsPending[i], creditsPending[i] = a.DebitsPending, a.CreditsPending
 	}
-	q.add(n, sqlAccounts, ids, debits, credits, versions)
+	q.add(n, sqlAccounts, ids, debits, credits, debitsPending, creditsPending, versions)
+}
+
+// queueHolds writes the holds as the batch leaves them.
+func (b *batch) queueHolds(q *statements) {
+	changed := b.book.ChangedPending()
+	n := len(changed)
+	if n == 0 {
+		return
+	}
+	var (
+		ids, currencies, kinds           = make([]string, n), make([]string, n), make([]string, n)
+		shards, expires                  = make([]int32, n), make([]*time.Time, n)
+		debits, credits, amounts         = make([]int64, n), make([]int64, n), make([]int64, n)
+		postedParts, voidedParts, ranOut = make([]int64, n), make([]int64, n), make([]int64, n)
+	)
+	for i, p := range changed {
+		ids[i], shards[i], currencies[i], kinds[i], expires[i] = string(p.ID), p.Shard, p.Currency.Code(), p.Kind, null(p.Expires)
+		debits[i], credits[i], amounts[i] = b.book.Account(p.Debit).ID, b.book.Account(p.Credit).ID, p.Amount
+		postedParts[i], voidedParts[i], ranOut[i] = p.Posted, p.Voided, p.Expired
+	}
+	q.add(n, sqlPutHolds, ids, shards, debits, credits, amounts, postedParts, voidedParts, ranOut, expires, currencies, kinds)
 }
 
 // queuePayments updates the payments that were there before the batch.
 func (b *batch) queuePayments(q *statements) {
 	var ids, statuses []string
-	var refunded, chargedBack, reversed []int64
+	var refunded, chargedBack, reversed, captured, fees, held []int64
 	var changedAt []time.Time
 	for id, p := range b.know.nextPayments {
 		if b.know.initiatedBy[id] != nil {
@@ -245,9 +316,10 @@ func (b *batch) queuePayments(q *statements) {
 		}
 		ids, statuses = append(ids, id), append(statuses, p.Status.String())
 		refunded, chargedBack, reversed = append(refunded, p.Refunded), append(chargedBack, p.ChargedBack), append(reversed, p.Reversed)
+		captured, fees, held = append(captured, p.Captured), append(fees, p.Fee), append(held, p.Held)
 		changedAt = append(changedAt, p.ChangedAt)
 	}
-	q.add(len(ids), sqlUpdatePayments, ids, refunded, chargedBack, reversed, statuses, changedAt)
+	q.add(len(ids), sqlUpdatePayments, ids, refunded, chargedBack, reversed, captured, fees, held, statuses, changedAt)
 }
 
 func (b *batch) queueLoans(q *statements) {
@@ -300,6 +372,7 @@ func (b *batch) queueChain(q *statements) {
 		numbers, firstTransfers, firstSequences = make([]int64, n), make([]int64, n), make([]int64, n)
 		sequences, transfers                    = make([]int64, n), make([]int64, n)
 		previous, hashes                        = make([][]byte, n), make([][]byte, n)
+		clocks                                  = make([]time.Time, n)
 		transferCounts, resultCounts            = make([]int32, n), make([]int32, n)
 	)
 	for i, shard := range b.shards {
@@ -307,7 +380,8 @@ func (b *batch) queueChain(q *statements) {
 		numbers[i], previous[i], hashes[i] = is.batch, was.hash[:], is.hash[:]
 		firstTransfers[i], transferCounts[i], transfers[i] = was.transfer+1, int32(is.transfer-was.transfer), is.transfer
 		firstSequences[i], resultCounts[i], sequences[i] = was.sequence+1, int32(is.sequence-was.sequence), is.sequence
+		clocks[i] = is.clock
 	}
 	q.add(n, sqlBatches, b.shards, numbers, previous, hashes, firstTransfers, transferCounts, firstSequences, resultCounts)
-	q.add(n, sqlShards, b.shards, numbers, hashes, sequences, transfers)
+	q.add(n, sqlShards, b.shards, numbers, hashes, sequences, transfers, clocks)
 }

@@ -98,14 +98,14 @@ func (v *verifier) postedOnce(ctx context.Context, seen *decided) ([]Row, error)
 // book proves the accounts against the transfers.
 func (v *verifier) book(ctx context.Context, _ *decided) ([]Row, error) {
 	v.c.Progress("summing the ledger")
-	// One snapshot for all three, so that a running poster does not move the book between them.
+	// One snapshot for all, so that a running poster does not move the book between them.
 	tx, err := v.pg.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return nil, fmt.Errorf("open a snapshot of the ledger: %w", err)
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	var rows []Row
-	for _, check := range []func(context.Context, pgx.Tx) (Row, error){debitsEqualCredits, balancesAreSums, floorsHold} {
+	for _, check := range []func(context.Context, pgx.Tx) (Row, error){debitsEqualCredits, balancesAreSums, floorsHold, holdsAddUp} {
 		row, err := check(ctx, tx)
 		if err != nil {
 			return nil, fmt.Errorf("sum the ledger: %w", err)
@@ -182,20 +182,64 @@ func balancesAreSums(ctx context.Context, tx pgx.Tx) (Row, error) {
 
 func floorsHold(ctx context.Context, tx pgx.Tx) (Row, error) {
 	f := finding{promise: "no floor is crossed"}
-	rows, err := tx.Query(ctx, "SELECT key, balance, floor FROM accounts WHERE floor IS NOT NULL AND balance < floor")
+	rows, err := tx.Query(ctx, `
+		SELECT key, balance, held, floor FROM (
+			SELECT key, balance, floor, CASE WHEN credit_normal THEN debits_pending ELSE credits_pending END AS held FROM accounts) a
+		WHERE balance - held < floor`)
 	if err != nil {
 		return Row{}, err
 	}
 	var key string
-	var balance, floor int64
-	if _, err = pgx.ForEachRow(rows, []any{&key, &balance, &floor}, func() error {
-		f.breach("%s has %d, its floor is %d (minor units)", key, balance, floor)
+	var balance, held, floor int64
+	if _, err = pgx.ForEachRow(rows, []any{&key, &balance, &held, &floor}, func() error {
+		f.breach("%s has %d, of which %d are held; its floor is %d (minor units)", key, balance, held, floor)
 		return nil
 	}); err != nil {
 		return Row{}, err
 	}
 	err = tx.QueryRow(ctx, "SELECT count(*) FROM accounts WHERE floor IS NOT NULL").Scan(&f.checked)
 	return f.row("%s accounts with a floor", thousands(f.checked)), err
+}
+
+// holdsAddUp proves that each hold is the sum of its steps, that accounts have pending what holds hold, and that nothing
+// is held longer than its shard's clock allows.
+func holdsAddUp(ctx context.Context, tx pgx.Tx) (Row, error) {
+	f := finding{promise: "held = posted + voided + expired + open"}
+	for _, c := range []struct{ sql, say string }{
+		{`WITH stepped AS (
+			SELECT hold AS id, coalesce(sum(amount) FILTER (WHERE step = 'opened'), 0) AS amount, coalesce(sum(amount) FILTER (WHERE step = 'posted'), 0) AS posted,
+				coalesce(sum(amount) FILTER (WHERE step = 'voided'), 0) AS voided, coalesce(sum(amount) FILTER (WHERE step = 'expired'), 0) AS expired
+			FROM hold_steps GROUP BY hold)
+		SELECT coalesce(h.id, s.id), coalesce(h.open, 0)::text, coalesce(s.amount - s.posted - s.voided - s.expired, 0)::text
+		FROM holds h FULL JOIN stepped s USING (id)
+		WHERE (h.amount, h.posted, h.voided, h.expired) IS DISTINCT FROM (s.amount, s.posted, s.voided, s.expired)`,
+			"hold %s has %s open and is not the sum of its steps, which leave %s"},
+		{`WITH held AS (
+			SELECT account, sum(debit) AS debits, sum(credit) AS credits FROM (
+				SELECT debit_account AS account, open AS debit, 0 AS credit FROM holds UNION ALL SELECT credit_account, 0, open FROM holds) both_sides
+			GROUP BY account)
+		SELECT a.key, a.debits_pending || ' and ' || a.credits_pending, coalesce(h.debits, 0) || ' and ' || coalesce(h.credits, 0)
+		FROM accounts a LEFT JOIN held h ON h.account = a.id
+		WHERE a.debits_pending <> coalesce(h.debits, 0) OR a.credits_pending <> coalesce(h.credits, 0)`,
+			"%s has pending %s; its holds make %s"},
+		{`SELECT h.id, h.expires_at::text, s.clock::text FROM holds h JOIN shards s USING (shard) WHERE h.open > 0 AND h.expires_at <= s.clock`,
+			"hold %s should have expired at %s; its shard stands at %s"},
+	} {
+		rows, err := tx.Query(ctx, c.sql)
+		if err != nil {
+			return Row{}, err
+		}
+		var what, is, should string
+		if _, err = pgx.ForEachRow(rows, []any{&what, &is, &should}, func() error {
+			f.breach(c.say, what, is, should)
+			return nil
+		}); err != nil {
+			return Row{}, err
+		}
+	}
+	var open int64
+	err := tx.QueryRow(ctx, "SELECT count(*), count(*) FILTER (WHERE open > 0) FROM holds").Scan(&f.checked, &open)
+	return f.row("%s holds, %s of them open", thousands(f.checked), thousands(open)), err
 }
 
 // batch is one link of a shard's chain.
@@ -223,6 +267,7 @@ func (v *verifier) chain(ctx context.Context, _ *decided) ([]Row, error) {
 	}
 	var before batch
 	var hashed int64
+	var held int
 	for first := 0; first < len(batches); {
 		last := first
 		for last < len(batches) && batches[last].shard == batches[first].shard && last-first < chainWindow {
@@ -232,55 +277,93 @@ func (v *verifier) chain(ctx context.Context, _ *decided) ([]Row, error) {
 		if err != nil {
 			return nil, err
 		}
+		steps, err := v.steps(ctx, batches[first:last])
+		if err != nil {
+			return nil, err
+		}
 		for _, b := range batches[first:last] {
 			if b.shard != before.shard || first == 0 && f.checked == 0 {
 				before = batch{shard: b.shard, hash: make([]byte, len(ledger.Hash{})), firstTransfer: 1, firstResult: 1}
 			}
-			f.link(&before, &b, transfers)
+			f.link(&before, &b, transfers, steps[b.number])
 			hashed += int64(b.transfers)
+			held += len(steps[b.number])
 			before = b
 		}
 		first = last
 	}
-	return []Row{f.row("%s batches, %s transfers hashed again", thousands(f.checked), thousands(hashed))}, nil
+	if err := v.chainEnds(ctx, &f); err != nil {
+		return nil, err
+	}
+	return []Row{f.row("%s batches, %s transfers and %s steps of holds hashed again", thousands(f.checked), thousands(hashed), thousands(int64(held)))}, nil
+}
+
+// chainEnds holds the end that each shard says it has against its last batch: what is cut off at the end breaks no link.
+func (v *verifier) chainEnds(ctx context.Context, f *finding) error {
+	rows, err := v.pg.Query(ctx, `
+		SELECT s.shard, s.batch, coalesce(b.number, 0) FROM shards s
+		LEFT JOIN LATERAL (SELECT * FROM batches b WHERE b.shard = s.shard ORDER BY b.number DESC LIMIT 1) b ON true
+		WHERE s.batch > coalesce(b.number, 0) OR s.batch = b.number AND (s.hash <> b.hash OR s.transfer <> b.first_transfer + b.transfers - 1)
+		ORDER BY s.shard`)
+	if err != nil {
+		return fmt.Errorf("read the ends of the shards: %w", err)
+	}
+	var shard int32
+	var says, last int64
+	if _, err = pgx.ForEachRow(rows, []any{&shard, &says, &last}, func() error {
+		f.breach("shard %d, batch %d: it ended the chain with another hash, or is gone; the last batch is %d", shard, says, last)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("read the ends of the shards: %w", err)
+	}
+	return nil
 }
 
 // chainWindow bounds the batches whose transfers are held in memory at once.
 const chainWindow = 64
 
 // link holds one batch against the one before it.
-func (f *finding) link(before, b *batch, transfers map[int64]ledger.Posted) {
+func (f *finding) link(before, b *batch, transfers map[int64]chained, steps []ledger.Step) {
 	f.checked++
 	var own []ledger.Posted
 	for n := b.firstTransfer; n < b.firstTransfer+int64(b.transfers); n++ {
 		if p, ok := transfers[n]; ok {
-			own = append(own, p)
+			own = append(own, p.Posted)
+			if p.batch != b.number {
+				f.breach("shard %d, batch %d: its transfer %d says it is of batch %d", b.shard, b.number, n, p.batch)
+			}
 		}
 	}
-	hash := ledger.Chain(ledger.Hash(before.hash), own)
+	hash := ledger.Chain(ledger.Hash(before.hash), own, steps...)
 	switch {
 	case b.number != before.number+1 || b.firstTransfer != before.firstTransfer+int64(before.transfers) || b.firstResult != before.firstResult+int64(before.results):
 		f.breach("shard %d: batch %d does not follow batch %d", b.shard, b.number, before.number)
 	case string(b.previous) != string(before.hash):
 		f.breach("shard %d, batch %d: it names another batch before it", b.shard, b.number)
 	case string(hash[:]) != string(b.hash):
-		f.breach("shard %d, batch %d: its transfers are not those it was closed with", b.shard, b.number)
+		f.breach("shard %d, batch %d: its transfers or steps of holds are not those it was closed with", b.shard, b.number)
 	}
 }
 
+// chained is a transfer and the batch it says it is of.
+type chained struct {
+	ledger.Posted
+	batch int64
+}
+
 // transfers reads the transfers of neighbouring batches of one shard.
-func (v *verifier) transfers(ctx context.Context, batches []batch) (map[int64]ledger.Posted, error) {
+func (v *verifier) transfers(ctx context.Context, batches []batch) (map[int64]chained, error) {
 	last := batches[len(batches)-1]
-	rows, err := v.pg.Query(ctx, `SELECT number, sequence, debit_account, debit_version, credit_account, credit_version, amount, event_time, currency, kind
+	rows, err := v.pg.Query(ctx, `SELECT number, batch, sequence, debit_account, debit_version, credit_account, credit_version, amount, event_time, currency, kind
 		FROM transfers WHERE shard = $1 AND number >= $2 AND number < $3`, last.shard, batches[0].firstTransfer, last.firstTransfer+int64(last.transfers))
 	if err != nil {
 		return nil, fmt.Errorf("read the transfers: %w", err)
 	}
-	all := map[int64]ledger.Posted{}
-	var p ledger.Posted
+	all := map[int64]chained{}
+	var p chained
 	var at time.Time
 	var currency string
-	_, err = pgx.ForEachRow(rows, []any{&p.Number, &p.Sequence, &p.DebitID, &p.DebitVersion, &p.CreditID, &p.CreditVersion, &p.Amount, &at, &currency, &p.Kind}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&p.Number, &p.batch, &p.Sequence, &p.DebitID, &p.DebitVersion, &p.CreditID, &p.CreditVersion, &p.Amount, &at, &currency, &p.Kind}, func() error {
 		p.Shard, p.Time = last.shard, at.UTC()
 		p.Currency, _ = events.ParseCurrency(currency)
 		all[p.Number] = p
@@ -288,6 +371,35 @@ func (v *verifier) transfers(ctx context.Context, batches []batch) (map[int64]le
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the transfers: %w", err)
+	}
+	return all, nil
+}
+
+// steps reads the steps of holds of neighbouring batches of one shard, by batch.
+func (v *verifier) steps(ctx context.Context, batches []batch) (map[int64][]ledger.Step, error) {
+	first, last := batches[0], batches[len(batches)-1]
+	rows, err := v.pg.Query(ctx, `SELECT batch, number, sequence, amount, open, debit_account, credit_account, event_time, expires_at, hold, step, currency, kind
+		FROM hold_steps WHERE shard = $1 AND batch BETWEEN $2 AND $3 ORDER BY batch, number`, first.shard, first.number, last.number)
+	if err != nil {
+		return nil, fmt.Errorf("read the steps of holds: %w", err)
+	}
+	all := map[int64][]ledger.Step{}
+	var s ledger.Step
+	var number int64
+	var expires *time.Time
+	var hold, fate, currency string
+	_, err = pgx.ForEachRow(rows, []any{&number, &s.Number, &s.Sequence, &s.Amount, &s.Open, &s.DebitID, &s.CreditID, &s.Time, &expires, &hold, &fate, &currency, &s.Kind}, func() error {
+		s.Shard, s.Pending, s.Expires = first.shard, ledger.ID(hold), time.Time{}
+		if expires != nil {
+			s.Expires = *expires
+		}
+		s.Currency, _ = events.ParseCurrency(currency)
+		s.Fate, _ = ledger.ParseFate(fate)
+		all[number] = append(all[number], s)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the steps of holds: %w", err)
 	}
 	return all, nil
 }

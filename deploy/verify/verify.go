@@ -136,6 +136,29 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	return &report, nil
 }
 
+// Book proves what is promised of the book alone: it needs no engine but Postgres. progress may be nil.
+func Book(ctx context.Context, postgres string, progress func(string)) (*Report, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	pg, err := pgx.Connect(ctx, postgres)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Postgres: %w", err)
+	}
+	defer func() { _ = pg.Close(context.WithoutCancel(ctx)) }()
+	defer progress("")
+	v := &verifier{c: Config{Progress: progress}, pg: pg}
+	var report Report
+	for _, check := range []func(context.Context, *decided) ([]Row, error){v.book, v.chain} {
+		rows, err := check(ctx, nil)
+		if err != nil {
+			return nil, err
+		}
+		report.Rows = append(report.Rows, rows...)
+	}
+	return &report, nil
+}
+
 func open(ctx context.Context, c Config) (*verifier, func(), error) {
 	client, err := c.Client()
 	if err != nil {

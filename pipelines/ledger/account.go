@@ -3,6 +3,7 @@
 package ledger
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -49,6 +50,39 @@ func InterestIncome(shard int32, c events.Currency) AccountKey { return striped(
 // Suspense holds what the house had to pay and has yet to get from someone: charge-backs a merchant could not cover.
 func Suspense(shard int32, c events.Currency) AccountKey { return striped("suspense", shard, c) }
 
+// Loss is what the house has written off.
+func Loss(shard int32, c events.Currency) AccountKey { return striped("loss", shard, c) }
+
+// Frozen is a customer's money that a dispute keeps until it is decided.
+func Frozen(customer string, c events.Currency) AccountKey {
+	return AccountKey("frozen:" + customer + ":" + c.Code())
+}
+
+// Reserve is what the house keeps back of a merchant's money against charge-backs to come.
+func Reserve(merchant string, c events.Currency) AccountKey {
+	return AccountKey("reserve:" + merchant + ":" + c.Code())
+}
+
+// Points are a customer's points in the programme of a currency; PointsIssued is their other side.
+func Points(customer string, c events.Currency) AccountKey {
+	return AccountKey("points:" + customer + ":" + c.Code())
+}
+
+// PointsIssued are the points that customers have got and not yet spent.
+func PointsIssued(shard int32, c events.Currency) AccountKey {
+	return striped("points_issued", shard, c)
+}
+
+// Shares are a customer's shares of a money fund, in ten-thousandths of a share; SharesIssued is their other side.
+func Shares(customer, fund string, c events.Currency) AccountKey {
+	return AccountKey("shares:" + ownerEscape.Replace(customer) + "/" + fund + ":" + c.Code())
+}
+
+// SharesIssued are the shares of a fund that customers hold.
+func SharesIssued(fund string, shard int32, c events.Currency) AccountKey {
+	return AccountKey("shares_issued:" + fund + "/" + strconv.Itoa(int(shard)) + ":" + c.Code())
+}
+
 // LoanReceivable is what the borrower of a loan owes.
 func LoanReceivable(loan string, c events.Currency) AccountKey {
 	return AccountKey("loan:" + loan + ":" + c.Code())
@@ -76,43 +110,6 @@ func (k AccountKey) Type() (*AccountType, bool) {
 	}
 	return nil, false
 }
-
-// Side is one side of an account.
-type Side uint8
-
-// The sides. Assets and what is owed to the house grow by debits, what the house owes and earns by credits.
-const (
-	DebitSide Side = iota
-	CreditSide
-)
-
-// String returns "debit" or "credit".
-func (s Side) String() string { return [...]string{"debit", "credit"}[s] }
-
-// AccountType is what all accounts of a kind have in common.
-type AccountType struct {
-	Name    string
-	Normal  Side  // the side that makes the balance grow
-	Floored bool  // the balance may not fall below Floor
-	Floor   int64 // minor units; meaningful where Floored
-	Striped bool  // one account a shard; the sum is what counts
-	Say     string
-}
-
-// types lists every type of account there is; a new one is a line here.
-var types = []AccountType{
-	{Name: "wallet", Normal: CreditSide, Floored: true, Say: "a customer's money"},
-	{Name: "account", Normal: CreditSide, Floored: true, Say: "a customer's money on a further account"},
-	{Name: "merchant", Normal: CreditSide, Floored: true, Say: "owed to a merchant"},
-	{Name: "clearing", Normal: DebitSide, Striped: true, Say: "owed by a payment channel"},
-	{Name: "fees", Normal: CreditSide, Striped: true, Say: "income from fees"},
-	{Name: "interest", Normal: CreditSide, Striped: true, Say: "income from loans"},
-	{Name: "suspense", Normal: DebitSide, Striped: true, Say: "paid by the house, to be recovered"},
-	{Name: "loan", Normal: DebitSide, Floored: true, Say: "owed by a borrower"},
-}
-
-// Types lists the types of accounts.
-func Types() []AccountType { return append([]AccountType(nil), types...) }
 
 // Account is one account as it stands. Amounts are minor units of Currency and never negative: a balance is the
 // difference of two sums that only grow.
@@ -158,11 +155,33 @@ func (a *Account) Available() int64 {
 	return a.Balance() - a.DebitsPending
 }
 
+// room is what one side of the account can still take until the balance is at its floor, or at zero where it has none;
+// not above zero if it is there already. On the side that makes the balance grow it is what a negative balance lacks.
+func (a *Account) room(side Side) int64 {
+	room := a.CreditsPosted - (a.DebitsPosted + a.DebitsPending) // the book keeps both sums within 64 bits
+	if side == CreditSide {
+		room = a.DebitsPosted - (a.CreditsPosted + a.CreditsPending)
+	}
+	if side != a.Type.Normal && a.Floored {
+		room = minus(room, a.Floor)
+	}
+	return room
+}
+
 // covers says whether the account can be debited (side DebitSide) or credited with amount. What makes the balance grow
 // is always covered.
 func (a *Account) covers(side Side, amount int64) bool {
-	if side == a.Type.Normal || !a.Floored {
-		return true
+	return side == a.Type.Normal || !a.Floored || a.room(side) >= amount
+}
+
+// minus is a-b, kept at the ends of 64 bits.
+func minus(a, b int64) int64 {
+	switch d := a - b; {
+	case b > 0 && d > a:
+		return math.MinInt64
+	case b < 0 && d < a:
+		return math.MaxInt64
+	default:
+		return d
 	}
-	return a.Available()-amount >= a.Floor
 }

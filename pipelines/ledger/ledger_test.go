@@ -30,6 +30,13 @@ func TestKeys(t *testing.T) {
 		InterestIncome(0, cny):                   "interest/0:CNY",
 		Suspense(11, cny):                        "suspense/11:CNY",
 		LoanReceivable("L9", cny):                "loan:L9:CNY",
+		Frozen("C42", cny):                       "frozen:C42:CNY",
+		Reserve("M:7", cny):                      "reserve:M:7:CNY",
+		Loss(1, cny):                             "loss/1:CNY",
+		Points("C42", cny):                       "points:C42:CNY",
+		PointsIssued(2, cny):                     "points_issued/2:CNY",
+		Shares("C42", "F1", cny):                 "shares:C42/F1:CNY",
+		SharesIssued("F1", 2, cny):               "shares_issued:F1/2:CNY",
 	} {
 		if string(key) != want {
 			t.Errorf("got key %q, want %q", key, want)
@@ -217,7 +224,7 @@ func TestPendingCountsAgainstTheFloor(t *testing.T) {
 	book.Load(wallet)
 	book.Load(other)
 	move := func(amount int64) Code {
-		return book.Apply([]Transfer{{wallet.Key, other.Key, amount, cny, "test"}})
+		return book.Apply([]Transfer{{Debit: wallet.Key, Credit: other.Key, Amount: amount, Currency: cny, Kind: "test"}})
 	}
 	if got := move(61); got != InsufficientFunds {
 		t.Errorf("61 of 100 with 40 held: %s", got)
@@ -251,8 +258,8 @@ func TestChainNoticesEveryChange(t *testing.T) {
 	at := time.UnixMicro(1_700_000_000_000_001)
 	base := func() []Posted {
 		return []Posted{
-			{Transfer: Transfer{"wallet:A:CNY", "wallet:B:CNY", 100, cny, "transfer"}, DebitID: 1, CreditID: 2, DebitVersion: 3, CreditVersion: 4, Number: 5, Sequence: 6, Time: at},
-			{Transfer: Transfer{"wallet:A:CNY", "fees/0:CNY", 1, cny, "fee"}, DebitID: 1, CreditID: 7, DebitVersion: 4, CreditVersion: 1, Number: 6, Sequence: 6, Time: at},
+			{Transfer: Transfer{Debit: "wallet:A:CNY", Credit: "wallet:B:CNY", Amount: 100, Currency: cny, Kind: "transfer"}, DebitID: 1, CreditID: 2, DebitVersion: 3, CreditVersion: 4, Number: 5, Sequence: 6, Time: at},
+			{Transfer: Transfer{Debit: "wallet:A:CNY", Credit: "fees/0:CNY", Amount: 1, Currency: cny, Kind: "fee"}, DebitID: 1, CreditID: 7, DebitVersion: 4, CreditVersion: 1, Number: 6, Sequence: 6, Time: at},
 		}
 	}
 	seen := map[Hash]string{Chain(Hash{}, base()): "unchanged"}
@@ -280,6 +287,41 @@ func TestChainNoticesEveryChange(t *testing.T) {
 	}
 	if h := Chain(Hash{}, nil); bytes.Equal(h[:], make([]byte, len(h))) {
 		t.Error("an empty batch has no hash")
+	}
+}
+
+// So does whatever is changed in a step of a hold, or a step that looks like a transfer.
+func TestChainNoticesEveryChangeOfAStep(t *testing.T) {
+	t.Parallel()
+	at := time.UnixMicro(1_700_000_000_000_001)
+	base := func() []Step {
+		return []Step{
+			{Pending: "p", Fate: Opened, Amount: 100, Open: 100, DebitID: 1, CreditID: 2, Currency: cny, Kind: "purchase", Expires: at, Number: 1, Sequence: 6, Time: at},
+			{Pending: "p", Fate: PostedPart, Amount: 40, Open: 60, DebitID: 1, CreditID: 2, Currency: cny, Kind: "purchase", Expires: at, Number: 2, Sequence: 7, Time: at},
+		}
+	}
+	seen := map[Hash]string{Chain(Hash{}, nil, base()...): "unchanged", Chain(Hash{}, nil): "empty"}
+	for name, change := range map[string]func(s []Step) []Step{
+		"hold":     func(s []Step) []Step { s[0].Pending = "q"; return s },
+		"fate":     func(s []Step) []Step { s[1].Fate = Voided; return s },
+		"amount":   func(s []Step) []Step { s[0].Amount++; return s },
+		"open":     func(s []Step) []Step { s[0].Open++; return s },
+		"accounts": func(s []Step) []Step { s[0].DebitID, s[0].CreditID = 2, 1; return s },
+		"currency": func(s []Step) []Step { s[0].Currency = jpy; return s },
+		"kind":     func(s []Step) []Step { s[0].Kind = "top_up"; return s },
+		"expiry":   func(s []Step) []Step { s[0].Expires = at.Add(time.Microsecond); return s },
+		"none":     func(s []Step) []Step { s[0].Expires = time.Time{}; return s },
+		"number":   func(s []Step) []Step { s[0].Number++; return s },
+		"sequence": func(s []Step) []Step { s[0].Sequence++; return s },
+		"time":     func(s []Step) []Step { s[0].Time = at.Add(time.Microsecond); return s },
+		"missing":  func(s []Step) []Step { return s[:1] },
+		"swapped":  func(s []Step) []Step { s[0], s[1] = s[1], s[0]; return s },
+	} {
+		h := Chain(Hash{}, nil, change(base())...)
+		if other, dup := seen[h]; dup {
+			t.Errorf("%s hashes as %s", name, other)
+		}
+		seen[h] = name
 	}
 }
 

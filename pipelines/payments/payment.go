@@ -13,7 +13,8 @@ import (
 // Status is where a payment stands.
 type Status uint8
 
-// The statuses. A payment begins as Posted, Rejected, InReview or Declined, by the verdict on it and the book's answer.
+// The statuses. A payment begins as Posted, Authorized, Rejected, InReview or Declined, by its first event, the verdict on
+// it and the book's answer.
 const (
 	NoStatus    Status = iota
 	Posted             // the money moved
@@ -25,11 +26,14 @@ const (
 	ChargedBack        // what was left of it was taken back
 	Voided             // cancelled: what was left of it and its fee were given back
 	Failed             // the channel could not carry it out: as Voided
+	Authorized         // money is held for it, of which a part may have been captured
+	Expired            // nothing of what was held was captured in time
 	statuses           // how many there are
 )
 
 var statusNames = [statuses]string{
 	"none", "posted", "rejected", "in_review", "declined", "settled", "refunded", "charged_back", "voided", "failed",
+	"authorized", "expired",
 }
 
 // String returns the status in words: "charged_back".
@@ -61,7 +65,9 @@ type Payment struct {
 	Purpose      eventsv1.PaymentPurpose
 	Currency     events.Currency
 	Amount       int64 // asked for
-	Captured     int64 // moved: Amount, or 0 if it was not approved or the book refused
+	Authorized   int64 // held at first: Amount for a payment in two steps, 0 for one that moved at once
+	Held         int64 // of Authorized: neither captured nor released yet
+	Captured     int64 // moved: what was captured in two steps; else Amount, or 0 if it was not approved or the book refused
 	Fee          int64 // of Captured, kept from the merchant; stays kept on a refund
 	Refunded     int64
 	ChargedBack  int64
@@ -75,6 +81,9 @@ type Payment struct {
 
 // Left is what of the payment has been moved and not taken back.
 func (p *Payment) Left() int64 { return p.Captured - p.Refunded - p.ChargedBack - p.Reversed }
+
+// HoldID is the id of a payment's hold in the book.
+func HoldID(payment string) ledger.ID { return ledger.ID(payment) }
 
 // MethodName is the method in a word: "bank_transfer". It names the channel's clearing account.
 func MethodName(m eventsv1.PaymentMethod) string {

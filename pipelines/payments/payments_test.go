@@ -40,6 +40,11 @@ func newHouse() *house {
 }
 
 func (h *house) apply(d *events.Decision) string {
+	steps := len(h.book.Steps())
+	h.book.Advance(3, d.Event.Time)
+	for _, s := range h.book.Steps()[steps:] {
+		h.payments[string(s.Pending)] = h.payments[string(s.Pending)].Expire(d.Event.Time)
+	}
 	step := Plan(d, 3, h.payments[d.Event.PaymentID], StandardFees())
 	code := step.Code
 	next := step.Next
@@ -53,6 +58,8 @@ func (h *house) apply(d *events.Decision) string {
 			if next != nil {
 				next.Code = code
 			}
+		} else if step.Done != "" {
+			code = step.Done
 		}
 	}
 	if next != nil {
@@ -125,6 +132,12 @@ func TestLives(t *testing.T) {
 	later := func(kind events.Kind, amount int64, change ...func(*events.Decision)) *events.Decision {
 		return decision(kind, "P", amount, change...)
 	}
+	auth := func(amount int64, change ...func(*events.Decision)) *events.Decision {
+		return decision(events.PaymentAuthorized, "P", amount, append([]func(*events.Decision){with(purchase, card)}, change...)...)
+	}
+	after := func(d time.Duration) func(*events.Decision) {
+		return func(e *events.Decision) { e.Event.Time = at.Add(d) }
+	}
 	otherwise := func(f func(*events.Event)) func(*events.Decision) { return func(d *events.Decision) { f(&d.Event) } }
 	// spend empties the merchant's account, so that it cannot pay back.
 	spend := func(h *house) {
@@ -189,7 +202,33 @@ func TestLives(t *testing.T) {
 		"failure the merchant cannot cover": {steps: []step{{init(5000, with(purchase, card)), "posted"}, {later(events.PaymentFailed, 5000), "posted"}}, before: spend,
 			want: balances{cards: 0, merchant: 30, fees: 0, suspense: 5000}},
 		"failed withdrawal": {steps: []step{{init(500, with(withdrawal, bank)), "posted"}, {later(events.PaymentFailed, 500), "posted"}}, want: balances{aWallet: 10000}},
-		"unknown payment":   {steps: []step{{later(events.PaymentRefunded, 500), "payment_unknown"}}, want: balances{aWallet: 10000}},
+		"authorized, captured in parts": {steps: []step{{auth(5000), "authorized"}, {later(events.PaymentCaptured, 2000), "posted"}, {later(events.PaymentCaptured, 3001), "capture_exceeds_authorization"},
+			{later(events.PaymentCaptured, 3000), "posted"}, {later(events.PaymentCaptured, 1), "capture_exceeds_authorization"}},
+			want: balances{aWallet: 10000, cards: 5000, merchant: 4970, fees: 30}},
+		"captures in parts cost what one costs": {steps: []step{{auth(249), "authorized"}, {later(events.PaymentCaptured, 83), "posted"}, {later(events.PaymentCaptured, 83), "posted"}, {later(events.PaymentCaptured, 83), "posted"}},
+			want: balances{merchant: 248, fees: 1}},
+		"authorized only":           {steps: []step{{auth(5000), "authorized"}, {later(events.PaymentRefunded, 1), "payment_not_posted"}, {later(events.PaymentSettled, 1), "payment_not_posted"}, {init(5000), "payment_exists"}, {auth(5000), "ignored"}}, want: balances{cards: 0, merchant: 0}},
+		"authorized, voided":        {steps: []step{{auth(5000), "authorized"}, {later(events.PaymentVoided, 5000), "released"}, {later(events.PaymentCaptured, 1), "ignored"}, {later(events.PaymentVoided, 1), "ignored"}}, want: balances{cards: 0}},
+		"captured in part, voided":  {steps: []step{{auth(5000), "authorized"}, {later(events.PaymentCaptured, 1000), "posted"}, {later(events.PaymentVoided, 4000), "released"}, {later(events.PaymentCaptured, 1), "capture_exceeds_authorization"}}, want: balances{cards: 1000, merchant: 994, fees: 6}},
+		"captured in part, settled": {steps: []step{{auth(5000), "authorized"}, {later(events.PaymentCaptured, 1000), "posted"}, {later(events.PaymentSettled, 1000), "released"}, {later(events.PaymentCaptured, 1), "capture_exceeds_authorization"}}, want: balances{cards: 1000}},
+		"captured in part, failed":  {steps: []step{{auth(5000), "authorized"}, {later(events.PaymentCaptured, 1000), "posted"}, {later(events.PaymentFailed, 5000), "posted"}, {later(events.PaymentCaptured, 1), "ignored"}}, want: balances{cards: 0, merchant: 0, fees: 0}},
+		"captured in part, charged back": {steps: []step{{auth(5000), "authorized"}, {later(events.PaymentCaptured, 1000), "posted"}, {later(events.PaymentChargedBack, 1000), "posted"}, {later(events.PaymentCaptured, 1), "capture_exceeds_authorization"}},
+			want: balances{cards: 0, suspense: 1000, merchant: 994}},
+		"captured in part, refunded, captured": {steps: []step{{auth(5000), "authorized"}, {decision(events.PaymentInitiated, "Q", 1000), "posted"}, {later(events.PaymentCaptured, 1000), "posted"}, {later(events.PaymentRefunded, 1000), "posted"},
+			{later(events.PaymentRefunded, 1), "refund_exceeds_payment"}, {later(events.PaymentCaptured, 4000), "posted"}}, want: balances{cards: 4000, merchant: 1000 + 4000 - 36}},
+		"authorized, expired":               {steps: []step{{auth(5000), "authorized"}, {later(events.PaymentCaptured, 5000, after(AuthorizationLife)), "authorization_expired"}}, want: balances{cards: 0}},
+		"authorized, captured just in time": {steps: []step{{auth(5000), "authorized"}, {later(events.PaymentCaptured, 5000, after(AuthorizationLife-1)), "posted"}}, want: balances{cards: 5000}},
+		"captured in part, expired": {steps: []step{{auth(5000), "authorized"}, {later(events.PaymentCaptured, 1000), "posted"}, {later(events.PaymentCaptured, 1, after(AuthorizationLife)), "capture_exceeds_authorization"},
+			{later(events.PaymentSettled, 1000, after(AuthorizationLife)), "recorded"}}, want: balances{cards: 1000}},
+		"authorization that comes when it has run out": {steps: []step{{decision(events.PaymentInitiated, "Q", 1, after(AuthorizationLife)), "posted"}, {auth(5000), "expiry_past"}, {later(events.PaymentCaptured, 1), "ignored"}}, want: balances{cards: 0}},
+		"authorization declined":                       {steps: []step{{auth(5000, verdict(events.Decline)), "declined"}, {later(events.PaymentCaptured, 1), "ignored"}}, want: balances{cards: 0}},
+		"authorization observed":                       {steps: []step{{auth(5000, verdict(events.Observed)), "authorized"}}, want: balances{cards: 0}},
+		"capture in review":                            {steps: []step{{auth(5000), "authorized"}, {later(events.PaymentCaptured, 5000, verdict(events.Review)), "in_review"}}, want: balances{cards: 0}},
+		"authorization by wallet":                      {steps: []step{{decision(events.PaymentAuthorized, "P", 5000), "payment_unknown"}}, want: balances{aWallet: 10000}},
+		"authorized withdrawal to a card holds the wallet's money": {steps: []step{{auth(6000, with(withdrawal, card)), "authorized"}, {decision(events.PaymentInitiated, "Q", 4001), "insufficient_funds"},
+			{later(events.PaymentVoided, 6000), "released"}, {decision(events.PaymentInitiated, "R", 4001), "posted"}}, want: balances{aWallet: 5999}},
+		"authorization above the wallet": {steps: []step{{auth(10001, with(withdrawal, card)), "insufficient_funds"}, {later(events.PaymentCaptured, 1), "ignored"}}, want: balances{aWallet: 10000}},
+		"unknown payment":                {steps: []step{{later(events.PaymentRefunded, 500), "payment_unknown"}}, want: balances{aWallet: 10000}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -223,10 +262,12 @@ func TestRandomLives(t *testing.T) {
 		h.apply(decision(events.PaymentInitiated, "opening", 300, with(topUp, bank)))
 		purpose := rapid.SampledFrom([]eventsv1.PaymentPurpose{topUp, transfer, purchase, withdrawal}).Draw(t, "purpose")
 		method := rapid.SampledFrom([]eventsv1.PaymentMethod{wallet, card, bank, quick}).Draw(t, "method")
-		start := len(h.book.Posted())
+		start, now := len(h.book.Posted()), at
 		for range rapid.IntRange(1, 12).Draw(t, "events") {
 			d := decision(rapid.SampledFrom(kinds).Draw(t, "kind"), "P", rapid.Int64Range(1, 400).Draw(t, "amount"), with(purpose, method),
 				verdict(rapid.SampledFrom([]events.Verdict{events.Approve, events.Approve, events.Approve, events.Observed, events.Review, events.Decline, events.Duplicate}).Draw(t, "verdict")))
+			now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 1, 100}).Draw(t, "hours")) * time.Hour)
+			d.Event.Time = now
 			var before Payment
 			p := h.payments["P"]
 			if p != nil {
@@ -249,6 +290,10 @@ func checkPayment(t *rapid.T, h *house, start int) {
 	given := p.Refunded + p.ChargedBack + p.Reversed
 	if given < 0 || given > p.Captured || p.Left() < 0 || p.Captured > p.Amount {
 		t.Fatalf("%+v gives back %d", p, given)
+	}
+	hold, _ := h.book.Pending("P")
+	if hold.Open() != p.Held || hold.Posted > p.Captured || hold.Amount != p.Authorized || (p.Status == Authorized) != (p.Held > 0) {
+		t.Fatalf("%+v, its hold is %+v", p, hold)
 	}
 	var moved, back, fee int64
 	for _, x := range h.book.Posted()[start:] {

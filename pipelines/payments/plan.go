@@ -1,8 +1,11 @@
 package payments
 
 import (
+	"time"
+
 	"sluice/pipelines/ledger"
 	"sluice/schemas/events"
+	eventsv1 "sluice/schemas/events/v1"
 )
 
 // The codes with which Plan answers by itself, without asking the book.
@@ -19,7 +22,16 @@ const (
 	CodeNotPosted = "payment_not_posted"     // the payment has moved no money that could be taken back or settled
 	CodeSettled   = "payment_settled"        // too late for a void; refund it
 	CodeExceeds   = "refund_exceeds_payment" // more than is left of the payment
+
+	CodeAuthorized  = "authorized"                    // money is held, none moved
+	CodeReleased    = "released"                      // what was held is free again, no money moved
+	CodeExpired     = "authorization_expired"         // what was held has been released: it was not captured in time
+	CodeExceedsHold = "capture_exceeds_authorization" // more than is still held
 )
+
+// AuthorizationLife is how long an authorization holds money, from its event's time: what the card schemes grant a
+// purchase by default.
+const AuthorizationLife = 7 * 24 * time.Hour
 
 // The kinds of transfers beside PurposeName's.
 const (
@@ -36,6 +48,8 @@ const (
 type Step struct {
 	// Code is Plan's own answer; "" means that the book's answer to Transfers is the answer.
 	Code string
+	// Done is the answer if the book takes Transfers that move no money: they hold it or let it go. "": posted.
+	Done string
 	// Transfers stand or fall together.
 	Transfers []ledger.Transfer
 	// Otherwise is posted instead if the book refuses Transfers for insufficient funds: a charge-back or a failure is a
@@ -58,6 +72,8 @@ func Plan(d *events.Decision, shard int32, p *Payment, fees FeeSchedule) Step {
 		return Step{Code: CodeExists}
 	case e.Kind == events.PaymentInitiated:
 		return initiate(d, shard, fees)
+	case e.Kind == events.PaymentAuthorized && p == nil && e.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_CARD:
+		return authorize(d, shard)
 	case e.Kind.Family() != events.Payment:
 		return Step{Code: CodeIgnored}
 	case p == nil:
@@ -67,27 +83,69 @@ func Plan(d *events.Decision, shard int32, p *Payment, fees FeeSchedule) Step {
 	case p.Currency != e.Currency:
 		return Step{Code: CodeCurrency}
 	}
-	return p.live(d)
+	return p.live(d, fees)
 }
 
 func initiate(d *events.Decision, shard int32, fees FeeSchedule) Step {
+	p := begun(d, shard)
+	if d.Verdict == events.Approve {
+		return p.move(fees)
+	}
+	return p.stopped(d.Verdict)
+}
+
+// authorize begins a payment in two steps: its money is held until captures post it. An authorization that no rule was
+// asked about (observed) holds too: the issuer has agreed, and what a capture moves can be given back.
+func authorize(d *events.Decision, shard int32) Step {
+	p := begun(d, shard)
+	if d.Verdict != events.Approve && d.Verdict != events.Observed {
+		return p.stopped(d.Verdict)
+	}
+	refused, next := p, p
+	refused.Status = Rejected
+	next.Status, next.Authorized, next.Held = Authorized, p.Amount, p.Amount
+	hold := p.transfer(p.from(), p.to(), p.Amount, PurposeName(p.Purpose))
+	hold.Action, hold.ID, hold.Expires = ledger.Hold, HoldID(p.ID), d.Event.Time.Add(AuthorizationLife)
+	return Step{Transfers: []ledger.Transfer{hold}, Done: CodeAuthorized, Next: &next, Refused: &refused}
+}
+
+// begun is a payment at its first event.
+func begun(d *events.Decision, shard int32) Payment {
 	e := &d.Event
-	p := Payment{
+	return Payment{
 		ID: e.PaymentID, Customer: e.CustomerID, Account: e.AccountID, Counterparty: e.CounterpartyID, Merchant: e.MerchantID,
 		Method: e.Method, Purpose: e.Purpose, Currency: e.Currency, Amount: e.Amount, Shard: shard,
 		InitiatedAt: e.Time, ChangedAt: e.Time,
 	}
-	switch d.Verdict {
-	case events.Approve:
-		return p.move(fees)
+}
+
+// stopped is a new payment that the gate did not let pass.
+func (p *Payment) stopped(v events.Verdict) Step {
+	switch v {
 	case events.Review:
 		p.Status = InReview
-		return Step{Code: CodeInReview, Next: &p}
+		return Step{Code: CodeInReview, Next: p}
 	case events.Decline:
 		p.Status = Declined
-		return Step{Code: CodeDeclined, Next: &p}
+		return Step{Code: CodeDeclined, Next: p}
 	}
 	return Step{Code: CodeIgnored}
+}
+
+// Expire is a payment once its hold has run out at the given event time.
+func (p *Payment) Expire(at time.Time) *Payment {
+	next := *p
+	next.Held, next.ChangedAt = 0, at
+	switch {
+	case p.Status != Authorized:
+	case p.Captured == 0:
+		next.Status = Expired
+	case p.Left() == 0:
+		next.Status = Refunded
+	default:
+		next.Status = Posted
+	}
+	return &next
 }
 
 // move posts a payment at once: from its source to whom it is for, and the fee from there to the house.
@@ -105,7 +163,7 @@ func (p *Payment) move(fees FeeSchedule) Step {
 }
 
 // live says what a later event does to a payment.
-func (p *Payment) live(d *events.Decision) Step {
+func (p *Payment) live(d *events.Decision, fees FeeSchedule) Step {
 	switch d.Event.Kind {
 	case events.PaymentSettled:
 		return p.settle(d)
@@ -117,18 +175,67 @@ func (p *Payment) live(d *events.Decision) Step {
 		return p.cancel(d, Voided, KindVoid)
 	case events.PaymentFailed:
 		return p.cancel(d, Failed, KindFailure)
+	case events.PaymentCaptured:
+		if p.Authorized > 0 {
+			return p.capture(d, fees)
+		}
 	}
 	return Step{Code: CodeIgnored} // authorized, captured: the money moved when the payment was initiated
+}
+
+// capture moves what was held, or a part of it; the rest stays held for further captures. The fee is that of all that
+// has been captured, so that captures in parts cost what one costs.
+func (p *Payment) capture(d *events.Decision, fees FeeSchedule) Step {
+	amount := d.Event.Amount
+	switch {
+	case held(d.Verdict) != "":
+		return Step{Code: held(d.Verdict)}
+	case p.Status == Expired:
+		return Step{Code: CodeExpired}
+	case p.Status == Voided || p.Status == Failed:
+		return Step{Code: CodeIgnored}
+	case amount > p.Held:
+		return Step{Code: CodeExceedsHold}
+	}
+	next := p.next(d, Authorized)
+	next.Captured += amount
+	next.Held -= amount
+	if next.Held == 0 {
+		next.Status = Posted
+	}
+	next.Fee = fees.Fee(p.Purpose, p.Method, next.Captured)
+	post := p.transfer(p.from(), p.to(), amount, PurposeName(p.Purpose))
+	post.Action, post.Ref, post.Keep = ledger.Post, HoldID(p.ID), true
+	transfers := []ledger.Transfer{post}
+	if fee := next.Fee - p.Fee; fee > 0 {
+		transfers = append(transfers, p.transfer(p.to(), ledger.Fees(p.Shard, p.Currency), fee, KindFee))
+	}
+	return Step{Transfers: transfers, Next: next}
+}
+
+// release is what lets go of what a payment still holds, nothing if it holds nothing.
+func (p *Payment) release() []ledger.Transfer {
+	if p.Held == 0 {
+		return nil
+	}
+	return []ledger.Transfer{{
+		Action: ledger.Void, Ref: HoldID(p.ID), Debit: p.from(), Credit: p.to(), Currency: p.Currency, Kind: PurposeName(p.Purpose),
+	}}
 }
 
 func (p *Payment) settle(d *events.Decision) Step {
 	switch {
 	case p.Captured == 0:
 		return Step{Code: CodeNotPosted}
-	case p.Status != Posted:
+	case p.Status != Posted && p.Status != Authorized:
 		return Step{Code: CodeIgnored}
 	}
-	return Step{Code: CodeRecorded, Next: p.next(d, Settled)}
+	next := p.next(d, Settled)
+	if p.Held == 0 {
+		return Step{Code: CodeRecorded, Next: next}
+	}
+	next.Held = 0 // what was not captured before the channel settled never will be
+	return Step{Transfers: p.release(), Done: CodeReleased, Next: next}
 }
 
 // refund gives part or all of a payment back the way it came. The house keeps its fee, so the merchant bears it.
@@ -144,7 +251,7 @@ func (p *Payment) refund(d *events.Decision) Step {
 	}
 	next := p.next(d, p.Status)
 	next.Refunded += amount
-	if next.Left() == 0 {
+	if next.Left() == 0 && next.Held == 0 {
 		next.Status = Refunded
 	}
 	return Step{Transfers: []ledger.Transfer{p.back(amount, KindRefund)}, Next: next}
@@ -162,15 +269,17 @@ func (p *Payment) chargeBack(d *events.Decision) Step {
 	}
 	next := p.next(d, ChargedBack)
 	next.ChargedBack += amount
+	next.Held = 0 // whoever takes back what was captured gets no more of it
 	return Step{
-		Transfers: []ledger.Transfer{p.back(amount, KindChargeBack)},
-		Otherwise: []ledger.Transfer{p.loss(amount)},
+		Transfers: append(p.release(), p.back(amount, KindChargeBack)),
+		Otherwise: append(p.release(), p.loss(amount)),
 		Next:      next,
 	}
 }
 
 // cancel ends a payment as if it had never been: what is left goes back, and so does the fee. A void is asked for, so it
-// needs a verdict and the payee's funds, and comes before settlement; a failure has happened.
+// needs a verdict and the payee's funds, and comes before settlement; a failure has happened. While money is held, a void
+// releases what is held and leaves what was captured alone.
 func (p *Payment) cancel(d *events.Decision, status Status, kind string) Step {
 	asked := status == Voided
 	switch {
@@ -178,17 +287,22 @@ func (p *Payment) cancel(d *events.Decision, status Status, kind string) Step {
 		return Step{Code: held(d.Verdict)}
 	case p.Status == Voided || p.Status == Failed:
 		return Step{Code: CodeIgnored}
+	case p.Held > 0 && (asked || p.Captured == 0):
+		return p.letGo(d, status)
 	case p.Captured == 0:
 		return Step{Code: CodeRecorded, Next: p.next(d, status)}
 	case asked && p.Status == Settled:
 		return Step{Code: CodeSettled}
+	case p.Left() == 0 && p.Held > 0: // all captured was given back: only the hold is left to end
+		return p.letGo(d, status)
 	case p.Left() == 0:
 		return Step{Code: CodeExceeds}
 	}
 	left := p.Left()
 	next := p.next(d, status)
 	next.Reversed += left
-	step := Step{Next: next, Transfers: make([]ledger.Transfer, 0, 2)}
+	next.Held = 0
+	step := Step{Next: next, Transfers: p.release()}
 	if p.Fee > 0 {
 		step.Transfers = append(step.Transfers, p.transfer(ledger.Fees(p.Shard, p.Currency), p.to(), p.Fee, KindFeeReturn))
 	}
@@ -197,6 +311,16 @@ func (p *Payment) cancel(d *events.Decision, status Status, kind string) Step {
 	}
 	step.Transfers = append(step.Transfers, p.back(left, kind))
 	return step
+}
+
+// letGo ends a payment's hold: as if it had never been where nothing was captured, with what was captured otherwise.
+func (p *Payment) letGo(d *events.Decision, status Status) Step {
+	next := p.next(d, status)
+	if p.Captured > 0 {
+		next = p.Expire(d.Event.Time)
+	}
+	next.Held = 0
+	return Step{Transfers: p.release(), Done: CodeReleased, Next: next}
 }
 
 // held is the code for a request that the gate did not let pass, "" if it did. Observed passes: no rule was asked.

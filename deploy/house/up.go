@@ -37,7 +37,7 @@ type UpOptions struct {
 
 // Up runs engines, every part and the simulated channels until ctx ends, or for o.For and until the last event is counted.
 func Up(ctx context.Context, c config.Config, o UpOptions) error {
-	if err := o.Simulation.Check(); err != nil {
+	if err := errors.Join(c.Check(), o.Simulation.Check()); err != nil {
 		return err
 	}
 	if c.HTTP == "" {

@@ -21,8 +21,6 @@ import (
 )
 
 const (
-	// part is this part's name.
-	part = "tiers"
 	// DefaultEvery is how often ClickHouse is asked whether the tiers were computed anew: one small query.
 	DefaultEvery = 5 * time.Second
 	// queryTimeout bounds reading all tiers.

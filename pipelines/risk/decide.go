@@ -28,7 +28,7 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	part.seen[id] = struct{}{}
 	part.ids = append(part.ids, id)
 	s.now = moment{part, ev, ev.Time.UnixMilli(), s.now.number + 1}
-	part.newestNow = max(part.newestNow, s.now.ms)
+	part.clockNow.tick(s.now.ms)
 	s.views = s.views[:0]
 	for i := range s.askers {
 		a := &s.askers[i]

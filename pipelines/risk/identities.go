@@ -162,16 +162,16 @@ func (r *identities) remove(id identity) {
 	r.table[i] = 0
 }
 
-// records yields the chunks that staged identities change, as they will be: the number of the first, the partition's
-// newest event time, the identities.
-func (r *identities) records(staged []identity, newest int64, yield func(at int, value []byte)) {
+// records yields the chunks that staged identities change, as they will be: the number of the first, the partition's clock,
+// the identities.
+func (r *identities) records(staged []identity, now clock, yield func(at int, value []byte)) {
 	for head, rest := r.head, staged; len(rest) > 0; {
 		at := int(head / chunkIDs % chunks)
 		before := int(head % chunkIDs)
 		n := min(chunkIDs-before, len(rest))
 		value := []byte{formatVersion}
 		value = binary.AppendUvarint(value, head-uint64(before))
-		value = binary.AppendUvarint(value, uint64(newest))
+		value = now.append(value)
 		if before > 0 {
 			for _, id := range r.ring[at].ids[:before] {
 				value = append(value, id[:]...)
@@ -185,21 +185,24 @@ func (r *identities) records(staged []identity, newest int64, yield func(at int,
 	}
 }
 
-// restore takes a chunk's record, the newest of its place or one that a newer will replace.
-func (r *identities) restore(at int, value []byte) (newest int64, err error) {
+// restore takes a chunk's record, the newest of its place or one that a newer will replace. It returns the clock in it, and
+// whether it is the latest so far.
+func (r *identities) restore(at int, value []byte) (now clock, last bool, err error) {
 	rd := reader{rest: string(value)}
 	format := rd.take(1)
 	start := uint64(rd.number())
-	newest = rd.number()
+	now = rd.clock()
 	if rd.bad || format[0] != formatVersion || len(rd.rest)%len(identity{}) != 0 || len(rd.rest) > chunkIDs*len(identity{}) ||
 		at < 0 || at >= chunks || start%chunkIDs != 0 || start/chunkIDs%chunks != uint64(at) {
-		return 0, fmt.Errorf("identities %d: %w", at, errCorrupt)
+		return clock{}, false, fmt.Errorf("identities %d: %w", at, errCorrupt)
 	}
 	r.clear(at)
 	r.ring[at].start = start
 	for len(rd.rest) > 0 {
 		r.put(at, identity([]byte(rd.take(len(identity{})))))
-		r.head = max(r.head, start+uint64(len(r.ring[at].ids)))
 	}
-	return newest, nil
+	end := start + uint64(len(r.ring[at].ids))
+	last = end >= r.head
+	r.head = max(r.head, end)
+	return now, last, nil
 }

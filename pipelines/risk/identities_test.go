@@ -17,6 +17,7 @@ func nth(n int) identity {
 // TestIdentities: the newest 262,144, less a chunk at most, are remembered, the older ones are not; and a ring restored from
 // its records, in any order and with outdated ones before the newest, remembers the same.
 func TestIdentities(t *testing.T) {
+	now := clock{at: 42, votes: 3, low: 7}
 	t.Parallel()
 	var ring identities
 	const total = 2*identitiesKept + 5*chunkIDs + 7
@@ -32,13 +33,13 @@ func TestIdentities(t *testing.T) {
 			}
 			staged = append(staged, nth(n+i))
 		}
-		ring.records(staged, 42, func(at int, value []byte) {
+		ring.records(staged, now, func(at int, value []byte) {
 			if len(value) > chunkIDs*16+32 {
 				t.Fatalf("a record of %d bytes", len(value))
 			}
 			disk[at] = value
 			if random.IntN(50) == 0 { // what will be outdated
-				if _, err := restored.restore(at, value); err != nil {
+				if _, _, err := restored.restore(at, value); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -49,8 +50,8 @@ func TestIdentities(t *testing.T) {
 		n += batch
 	}
 	for _, at := range random.Perm(chunks) {
-		if newest, err := restored.restore(at, disk[at]); err != nil || newest != 42 {
-			t.Fatal(newest, err)
+		if c, _, err := restored.restore(at, disk[at]); err != nil || c != now {
+			t.Fatal(c, err)
 		}
 	}
 	oldest := total - identitiesKept + chunkIDs

@@ -11,18 +11,18 @@ type partition struct {
 	id      int32
 	private map[string]string // encoded entities of customers and their pairs
 	past    identities
-	newest  int64              // time of the newest event, milliseconds since 1970
+	clock   clock              // its time, by the events committed
 	queue   map[int64][]string // each key once, by the hour it falls idle
 	oldest  int64              // hour in the queue
 	gone    []string           // keys forgotten, whose tombstones are not committed yet
 
 	// Staged since the last Commit or Abort:
-	staged    map[string]*working // every entity looked at
-	changed   []*working          // those to write; by key when sorted
-	sorted    bool
-	ids       []identity
-	seen      map[identity]struct{}
-	newestNow int64
+	staged   map[string]*working // every entity looked at
+	changed  []*working          // those to write; by key when sorted
+	sorted   bool
+	ids      []identity
+	seen     map[identity]struct{}
+	clockNow clock
 }
 
 // working is an entity at hand in a transaction.
@@ -49,8 +49,8 @@ func (p *partition) set(key, blob string) {
 	}
 }
 
-// newestStaged is the time of the newest event, those staged included.
-func (p *partition) newestStaged() int64 { return max(p.newest, p.newestNow) }
+// now is the partition's time, the events staged included.
+func (p *partition) now() int64 { return p.clockNow.at }
 
 // toWrite lists the entities to write, by key.
 func (p *partition) toWrite() []*working {
@@ -110,7 +110,7 @@ func (s *State) load(p *partition, key []byte, shared bool) *working {
 	}
 	// Whether the sweep has come by yet must not show: what is idle when an event first looks at it is as good as forgotten.
 	if w.event != s.now.number {
-		w.entity.forget(p.newestStaged())
+		w.entity.forget(max(p.now(), s.now.ms))
 	}
 	w.event = s.now.number
 	return w
@@ -153,7 +153,7 @@ func (s *State) requeue(p *partition) {
 // sweep forgets some idle entities. Their tombstones go out with the next transaction.
 func (s *State) sweep(p *partition, changed int) {
 	budget := sweepAtLeast + 2*changed
-	for now := p.newest / hour; p.oldest < now; {
+	for now := p.clock.at / hour; p.oldest < now; {
 		keys := p.queue[p.oldest]
 		for len(keys) > 0 && budget > 0 {
 			s.reconsider(p, keys[len(keys)-1])

@@ -134,8 +134,10 @@ func (s *State) Restore(p int32, key, value []byte) error {
 		if value == nil {
 			return nil // chunks are only ever written over
 		}
-		newest, err := part.past.restore(at, value)
-		part.newest = max(part.newest, newest)
+		c, last, err := part.past.restore(at, value)
+		if last {
+			part.clock, part.clockNow = c, c
+		}
 		return wrap(err, p, key)
 	}
 	return s.take(p, part, key, value)
@@ -164,11 +166,8 @@ func (s *State) take(p int32, part *partition, key, value []byte) error {
 	} else if part != nil {
 		part.set(name, blob)
 	}
-	if part != nil && blob != "" {
-		part.newest = max(part.newest, newestOf(blob))
-		if !known {
-			s.enqueue(part, name, blob)
-		}
+	if part != nil && blob != "" && !known {
+		s.enqueue(part, name, blob)
 	}
 	return nil
 }
@@ -212,7 +211,7 @@ func (s *State) Staged(yield func(p int32, key, value []byte)) {
 			s.seal(w)
 			yield(id, []byte(w.key), []byte(w.blob))
 		}
-		p.past.records(p.ids, p.newestStaged(), func(at int, value []byte) { yield(id, []byte(chunkKey(at)), value) })
+		p.past.records(p.ids, p.clockNow, func(at int, value []byte) { yield(id, []byte(chunkKey(at)), value) })
 		for _, key := range p.gone {
 			if w := p.staged[key]; w == nil || !w.changed {
 				yield(id, []byte(key), nil)
@@ -240,7 +239,7 @@ func (s *State) Commit() {
 		for _, seen := range p.ids {
 			p.past.add(seen)
 		}
-		p.newest = p.newestStaged()
+		p.clock = p.clockNow
 		p.gone = p.gone[:0]
 		s.sweep(p, len(changed))
 		s.forgetStaged(p)
@@ -269,7 +268,7 @@ func (s *State) forgetStaged(p *partition) {
 	clear(p.staged)
 	p.changed, p.sorted = p.changed[:0], false
 	clear(p.seen)
-	p.ids, p.newestNow = p.ids[:0], 0
+	p.ids, p.clockNow = p.ids[:0], p.clock
 }
 
 // setPartial stores one partition's part of a shared entity; "" removes it.

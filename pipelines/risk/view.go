@@ -43,7 +43,7 @@ func (s *State) lookElsewhere(v *view) {
 			continue
 		}
 		if w := p.staged[v.own.key]; w != nil {
-			v.staged, v.newest = append(v.staged, w), append(v.newest, p.newestStaged())
+			v.staged, v.newest = append(v.staged, w), append(v.newest, p.now())
 		}
 	}
 	for _, part := range s.shared[v.own.key] {
@@ -55,7 +55,7 @@ func (s *State) lookElsewhere(v *view) {
 			if p.staged[v.own.key] != nil {
 				continue
 			}
-			newest = p.newestStaged()
+			newest = p.now()
 		}
 		v.kept = append(v.kept, kept{part.blob, newest})
 	}

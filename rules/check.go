@@ -250,9 +250,22 @@ func (l *loader) checkReasons() {
 			l.fail(l.at.rules[i].reason, "reason: %s has no words under reasons:%s", r.Reason, suggest(r.Reason, reasonCodes(l.ruleset)))
 		}
 	}
+	for i := range l.ruleset.Models {
+		m := &l.ruleset.Models[i]
+		for _, feature := range m.Features() {
+			code, ok := m.Reasons[feature]
+			if !ok {
+				continue
+			}
+			used[code] = true
+			if _, ok := l.ruleset.Reasons[code]; !ok && len(l.ruleset.Reasons) > 0 {
+				l.failAt(m.Line, 1, "the model %s gives the reason %s for %s, which has no words under reasons:%s", m.Name, code, feature, suggest(code, reasonCodes(l.ruleset)))
+			}
+		}
+	}
 	for _, code := range reasonCodes(l.ruleset) {
 		if !used[code] {
-			l.fail(l.at.reasons[code], "no rule gives the reason %s; take it out", code)
+			l.fail(l.at.reasons[code], "no rule or model gives the reason %s; take it out", code)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func TestCheckRefusesWithPlaceAndRemedy(t *testing.T) {
 		{"same aggregate", checked("n + m > 5", "    missing: skip\n") + "aggregates:\n  n: {count: payment, by: card, window: 1h}\n  m: {count: payment, by: card, window: 60m}\n", "rules.yaml:12:3: m is the same as n; keep one of them"},
 		{"filter that never holds", checked("n > 5", "    missing: skip\n") + "aggregates:\n  n: {count: payment.failed, where: 'payment.amount < 0', by: card, window: 1h}\n", "n never counts anything: where: never holds"},
 		{"reason without words", checked("payment.amount > 5") + "reasons:\n  R2: {customer: {en: a, zh: b}, analyst: {en: a, zh: b}}\n", "rules.yaml:8:37: reason: R1 has no words under reasons:; did you mean R2?"},
-		{"words without a reason", checked("payment.amount > 5") + "reasons:\n  R2: {customer: {en: a, zh: b}, analyst: {en: a, zh: b}}\n", "rules.yaml:10:3: no rule gives the reason R2"},
+		{"words without a reason", checked("payment.amount > 5") + "reasons:\n  R2: {customer: {en: a, zh: b}, analyst: {en: a, zh: b}}\n", "rules.yaml:10:3: no rule or model gives the reason R2"},
 		{"decline never reached", file("rules:\n  - {id: a, when: payment.amount > 5" + then + "outcomes: {review: 50, decline: 80}\n"), "rules.yaml:5:24: decline at 80 is never reached: the scores of all rules come to at most 50"},
 		{"decline never reached by loans", file("rules:\n  - {id: a, when: payment.amount > 5" + then + "outcomes: {payment: {review: 50}, loan: {decline: 80}}\n"), "decline at 80 is never reached: the scores of loan rules come to at most 0"},
 		{"a model's missing feature", checked("pd > 0.5") + useAll + aggregatesOfChecks + modelOf("payment.amount / bought"), "when: bought can be unknown"},

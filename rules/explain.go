@@ -372,4 +372,9 @@ func (told *RuleExplained) write(out *strings.Builder) {
 		}
 		fmt.Fprintf(out, "  %-8s %s   (%s)\n", part.Truth, part.Text, strings.Join(values, ", "))
 	}
+	for _, r := range told.Reads {
+		if model, feature, is := strings.Cut(r.Name, ": "); is { // what raised a model's score
+			fmt.Fprintf(out, "           %s rises by %s   (%s)\n", model, feature, r.Text)
+		}
+	}
 }

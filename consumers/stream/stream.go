@@ -207,7 +207,7 @@ func (c Config) Supervise(ctx context.Context, part string, run func(context.Con
 		if time.Since(started) > steady {
 			pause = firstPause
 		}
-		c.Log.Warn("part stopped; it starts again", "part", part, "error", err, "pause", pause)
+		c.Log.Warn(part+" stopped; it starts again", "error", err, "pause", pause)
 		select {
 		case <-ctx.Done():
 			return nil

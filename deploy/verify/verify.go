@@ -126,7 +126,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		return nil, err
 	}
 	report.Rows = append(report.Rows, rows...)
-	for _, check := range []func(context.Context, *decided) ([]Row, error){v.postedOnce, v.book, v.chain, v.results, v.warehouse, v.shadows} {
+	for _, check := range []func(context.Context, *decided) ([]Row, error){v.postedOnce, v.book, v.chain, v.results, v.warehouse, v.shadows, v.rulebook} {
 		rows, err := check(ctx, seen)
 		if err != nil {
 			return nil, err

@@ -4,6 +4,7 @@
 package value
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +15,7 @@ import (
 
 // Limits of the tiers.
 const (
-	// WindowDays is how many days, up to the newest active day of any customer, frequency and monetary look back; a
+	// WindowDays is how many days, up to the newest day with enough active customers (see Tiers), frequency and monetary look back; a
 	// customer not active within them is dormant.
 	WindowDays = 90
 	// PlatinumFrom, GoldFrom and SilverFrom are the least sums of the three quintiles (3 to 15) of these tiers.
@@ -170,7 +171,8 @@ type Customer struct {
 
 // Tiers returns the standing of every customer who was ever active, ordered by id.
 //
-// The window is the WindowDays days up to the newest active day of any customer. Customers active in it are ranked: by
+// The window is the WindowDays days up to the newest day on which one customer in a thousand was active: somebody's event of
+// another time does not make all others dormant. Customers active in it, or later, are ranked: by
 // last active day, by number of payments, and by money spent less refunded, the last within each currency, of which the
 // best counts; who spent nothing has quintile 1. A quintile is 1 + ⌊5·below/n⌋, where below of the n ranked have less:
 // equals share a quintile, so that a tier never depends on the order of rows.
@@ -210,14 +212,31 @@ type standing struct {
 	net      map[string]int64 // spent less refunded in the window, by currency
 }
 
-func standings(days map[DayKey]Day) map[string]*standing {
-	newest, any := 0, false
+// newestDay is the newest day on which one customer in a thousand was active.
+func newestDay(days map[DayKey]Day) int {
+	everybody := map[string]bool{}
+	active := map[int]map[string]bool{}
 	for key, day := range days {
-		if day.Active > 0 && (!any || key.Day > newest) {
-			newest, any = key.Day, true
+		if day.Active == 0 {
+			continue
+		}
+		everybody[key.Customer] = true
+		if active[key.Day] == nil {
+			active[key.Day] = map[string]bool{}
+		}
+		active[key.Day][key.Customer] = true
+	}
+	newest := math.MinInt32
+	for day, customers := range active {
+		if 1000*len(customers) >= len(everybody) {
+			newest = max(newest, day)
 		}
 	}
-	from := newest - WindowDays // exclusive
+	return newest
+}
+
+func standings(days map[DayKey]Day) map[string]*standing {
+	from := newestDay(days) - WindowDays // exclusive
 	all := map[string]*standing{}
 	for key, day := range days {
 		if day.Active == 0 {

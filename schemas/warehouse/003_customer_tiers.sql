@@ -19,7 +19,11 @@ COMMENT 'Value tier of each customer; replaced whole at every refresh';
 CREATE MATERIALIZED VIEW IF NOT EXISTS customer_tiers_refresh
 REFRESH EVERY 1 MINUTE TO customer_tiers AS
 WITH
-    (SELECT max(day) FROM customer_days WHERE active > 0) AS newest_day,
+    (
+        SELECT max(day)
+        FROM (SELECT day, uniqExact(customer_id) AS customers FROM customer_days WHERE active > 0 GROUP BY day)
+        WHERE 1000 * customers >= (SELECT uniqExact(customer_id) FROM customer_days WHERE active > 0)
+    ) AS newest_day,
     customers AS (
         SELECT customer_id, max(day) AS last_day, sumIf(payments, day > newest_day - 90) AS payments, max(last_active) AS as_of
         FROM customer_days

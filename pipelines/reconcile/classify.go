@@ -9,7 +9,7 @@ import (
 
 // classify says what is wrong with each line that is left.
 func (m *matcher) classify() {
-	m.late()
+	m.timing()
 	m.duplicates(m.here)
 	m.duplicates(m.there)
 	m.amounts()
@@ -29,16 +29,21 @@ func (s *side) id(i int32) string {
 	return s.lines[i].ID
 }
 
-// late pairs what has the same reference and amount, however far apart.
+// late pairs what has the same reference and amount, however far apart, if one of the two has been reported as missing.
 func (m *matcher) late() {
 	here, there := m.items(normalised)
-	eachPair(here, there, LastDay, func(h, t int32) {
+	eachPair(here, there, LastDay, (*item).compareKey, func(h, t int32) {
 		if m.here.lines[h].Open || m.there.lines[t].Open {
-			m.same(Late, h, t)
-		} else {
-			m.breakOff(Timing, h, t)
+			m.match(Late, []int32{h}, []int32{t})
 		}
 	})
+}
+
+// timing finds what both sides have, but between whose dates the period ends, or more days than the tolerance lie.
+func (m *matcher) timing() {
+	here, there := m.items(normalised)
+	eachPair(here, there, LastDay, (*item).compareMoney, func(h, t int32) { m.breakOff(Timing, h, t) })
+	m.similar(true)
 }
 
 // inPeriod says whether a line may be a break.
@@ -78,7 +83,7 @@ func (i *item) money() money { return money{i.ref, i.gross, i.currency} }
 
 // duplicates finds the free lines of a side that repeat a line of the same side which is taken.
 func (m *matcher) duplicates(s *side) {
-	free := s.items(normalised)
+	free := m.sorted(s, normalised)
 	if len(free) == 0 {
 		return
 	}
@@ -88,9 +93,8 @@ func (m *matcher) duplicates(s *side) {
 	}
 	var twins []item
 	for i := range s.lines {
-		if l := &s.lines[i]; s.taken[i] && l.Reference != "" {
-			twin := item{ref: Normalise(l.Reference), gross: l.gross(), id: l.ID, index: int32(i), day: l.Date, currency: l.Currency}
-			if wanted[twin.money()] {
+		if s.taken[i] && s.lines[i].Reference != "" {
+			if twin := m.item(s, int32(i), Normalise(s.lines[i].Reference)); wanted[twin.money()] {
 				twins = append(twins, twin)
 			}
 		}
@@ -109,11 +113,11 @@ func nearest(like *item, twins []item, window Day) int32 {
 	first.id = "" // before every line of its day
 	at, _ := slices.BinarySearchFunc(twins, &first, func(a item, b *item) int { return a.compare(b) })
 	best := int32(None)
-	if at < len(twins) && twins[at].compareKey(like) == 0 && twins[at].day-like.day <= window {
+	if at < len(twins) && twins[at].compareMoney(like) == 0 && twins[at].day-like.day <= window {
 		best, window = twins[at].index, twins[at].day-like.day
 	}
-	if at > 0 && twins[at-1].compareKey(like) == 0 && like.day-twins[at-1].day <= window {
-		first.day = twins[at-1].day // the first line of that day
+	if at > 0 && twins[at-1].compareMoney(like) == 0 && like.day-twins[at-1].day <= window {
+		first.day, first.after = twins[at-1].day, twins[at-1].after // the first line of that day
 		at, _ = slices.BinarySearchFunc(twins, &first, func(a item, b *item) int { return a.compare(b) })
 		best = twins[at].index
 	}

@@ -17,7 +17,7 @@ func (m *matcher) grouped() {
 
 // byReference looks for parts among the lines of one reference.
 func (m *matcher) byReference() {
-	eachReference(m.here.items(normalised), m.there.items(normalised), func(here, there []item) {
+	eachReference(m.sorted(m.here, normalised), m.sorted(m.there, normalised), func(here, there []item) {
 		if len(here)+len(there) < 3 || min(len(here), len(there)) > MaxCandidates {
 			return
 		}
@@ -67,7 +67,7 @@ func (m *matcher) partsOf(one *item, of *side, many []item, other *side) []int32
 	window := Day(max(m.options.Days, m.options.GroupDays))
 	var lines []int32
 	for i := range many {
-		if p := &many[i]; !other.taken[p.index] && abs(p.day-one.day) <= window {
+		if p := &many[i]; !other.taken[p.index] && p.after == one.after && abs(p.day-one.day) <= window {
 			lines = append(lines, p.index)
 		}
 	}
@@ -190,13 +190,13 @@ type dayLines struct {
 // byDay finds for each collective line of one side what makes it up on the other: all of a day, the nearest first, all of
 // the last days up to and with a day, or the only selection of them.
 func (m *matcher) byDay(of, other *side, take func(one int32, many []int32)) {
-	collective := of.everyItem()
+	collective := m.everyItem(of)
 	collective = slices.DeleteFunc(collective, func(i item) bool { return !of.lines[i.index].Collective })
 	if len(collective) == 0 {
 		return
 	}
 	slices.SortFunc(collective, func(a, b item) int { return cmp.Or(cmp.Compare(a.day, b.day), a.compare(&b)) })
-	x := newDays(other)
+	x := m.newDays(other)
 	for i := range collective {
 		c := &collective[i]
 		if many := m.partsInDays(x, &of.lines[c.index], of == m.there); many != nil {
@@ -206,9 +206,9 @@ func (m *matcher) byDay(of, other *side, take func(one int32, many []int32)) {
 	}
 }
 
-func newDays(s *side) *days {
+func (m *matcher) newDays(s *side) *days {
 	x := &days{side: s, at: map[currencyDay]*dayLines{}}
-	items := slices.DeleteFunc(s.everyItem(), func(i item) bool { return s.lines[i.index].Collective })
+	items := slices.DeleteFunc(m.everyItem(s), func(i item) bool { return s.lines[i.index].Collective })
 	slices.SortFunc(items, func(a, b item) int { return cmp.Or(cmp.Compare(a.day, b.day), a.compare(&b)) })
 	for i := range items {
 		key := currencyDay{items[i].currency, items[i].day}
@@ -244,6 +244,9 @@ func (x *days) drop(taken []int32) {
 func (m *matcher) partsInDays(x *days, one *Line, there bool) []int32 {
 	window := make([]*dayLines, 0, m.options.GroupDays+1)
 	for back := Day(0); back <= Day(m.options.GroupDays); back++ {
+		if one.Date > m.options.To && one.Date-back <= m.options.To {
+			break // the parts are of this period, the whole of the next
+		}
 		if d := x.at[currencyDay{one.Currency, one.Date - back}]; d != nil && len(d.lines) > 0 {
 			window = append(window, d)
 		}

@@ -58,6 +58,7 @@ type Line struct {
 	Collective bool // stands for several lines of the other side, such as a payout
 	Count      int  // for how many; 0: not said
 	Open       bool // it has been reported as missing before: its counterpart counts, however late
+	Settled    bool // it was matched before; another line may be its duplicate, and that is all it is here for
 }
 
 // gross is what was paid, before the channel's fee.
@@ -74,8 +75,11 @@ const (
 	// MaxParts bounds the lines among which a selection that makes up another line's amount is looked for. All of
 	// a group, of any size, is tried before.
 	MaxParts = 20
-	// MaxSearches bounds those searches in one run, at most 0.2 ms each.
+	// MaxSearches bounds those searches in one round, at most 0.2 ms each.
 	MaxSearches = 10_000
+	// MaxRounds bounds how often the stages are gone through: again while the last round has found something, since what it
+	// took may have been what made another pair doubtful. Two or three rounds are usual.
+	MaxRounds = 16
 	// MaxWindow bounds Days and GroupDays.
 	MaxWindow = 366
 )

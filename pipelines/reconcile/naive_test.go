@@ -25,14 +25,19 @@ func runNaive(here, there []Line, o Options) (matches, breaks []string) {
 	n := &naive{o: o.fill(), here: naiveLines(here), there: naiveLines(there)}
 	raw := func(a, b *naiveLine) bool { return a.Reference == b.Reference && a.Reference != "" }
 	alike := func(a, b *naiveLine) bool { return a.ref == b.ref && a.ref != "" }
-	n.nearest(Exact, raw, 0)
-	n.nearest(Tolerant, alike, 0)
-	n.nearest(Tolerant, alike, Day(n.o.Days))
-	n.similar()
-	n.byReference()
-	n.byDay(n.there, n.here, true)
-	n.byDay(n.here, n.there, false)
-	n.late()
+	for before := -1; before < len(n.matches); {
+		before = len(n.matches)
+		n.nearest(Exact, raw, 0)
+		n.nearest(Tolerant, alike, 0)
+		n.nearest(Tolerant, alike, Day(n.o.Days))
+		n.similar(false)
+		n.byReference()
+		n.byDay(n.there, n.here, true)
+		n.byDay(n.here, n.there, false)
+		n.late()
+	}
+	n.timing()
+	n.similar(true)
 	n.duplicates()
 	n.amounts()
 	n.duplicates()
@@ -50,7 +55,7 @@ func runNaive(here, there []Line, o Options) (matches, breaks []string) {
 func naiveLines(lines []Line) []*naiveLine {
 	var all []*naiveLine
 	for _, l := range lines {
-		all = append(all, &naiveLine{Line: l, ref: Normalise(l.Reference), gross: l.Amount + l.Fee})
+		all = append(all, &naiveLine{Line: l, taken: l.Settled, ref: Normalise(l.Reference), gross: l.Amount + l.Fee})
 	}
 	slices.SortFunc(all, func(a, b *naiveLine) int {
 		return cmp.Or(cmp.Compare(a.Date, b.Date), cmp.Compare(a.ref, b.ref), cmp.Compare(a.gross, b.gross), cmp.Compare(a.ID, b.ID))
@@ -67,20 +72,14 @@ func (n *naive) nearest(stage Stage, same func(a, b *naiveLine) bool, window Day
 	slices.SortFunc(other, byID)
 	for _, h := range inOrder {
 		for _, t := range other {
-			if !h.taken && !t.taken && same(h, t) && h.gross == t.gross && h.Currency == t.Currency && abs(h.Date-t.Date) <= window {
-				n.same(stage, h, t)
+			if !h.taken && !t.taken && same(h, t) && h.gross == t.gross && h.Currency == t.Currency && abs(h.Date-t.Date) <= window && n.after(h) == n.after(t) {
+				n.match(stage, []*naiveLine{h}, []*naiveLine{t})
 			}
 		}
 	}
 }
 
-func (n *naive) same(stage Stage, h, t *naiveLine) {
-	if (h.Date > n.o.To) != (t.Date > n.o.To) {
-		n.breakOff(Timing, h, t, nil)
-		return
-	}
-	n.match(stage, []*naiveLine{h}, []*naiveLine{t})
-}
+func (n *naive) after(l *naiveLine) bool { return l.Date > n.o.To }
 
 func (n *naive) match(stage Stage, here, there []*naiveLine) {
 	n.matches = append(n.matches, stage.String()+" "+take(here)+" = "+take(there))
@@ -130,7 +129,7 @@ func rank(h, t *naiveLine) int {
 	return -1
 }
 
-func (n *naive) similar() {
+func (n *naive) similar(astride bool) {
 	type pair struct {
 		rank int
 		h, t *naiveLine
@@ -140,7 +139,7 @@ func (n *naive) similar() {
 		var partial []pair
 		for _, h := range n.here {
 			r := rank(h, t)
-			if h.taken || t.taken || r < 0 || h.Currency != t.Currency || !n.o.agrees(h.gross, t.gross) || abs(h.Date-t.Date) > Day(n.o.Days) {
+			if (n.after(h) != n.after(t)) != astride || h.taken || t.taken || r < 0 || h.Currency != t.Currency || !n.o.agrees(h.gross, t.gross) || abs(h.Date-t.Date) > Day(n.o.Days) {
 				continue
 			}
 			if r == inPart {
@@ -152,7 +151,7 @@ func (n *naive) similar() {
 		// A line that is within the text may begin alike too; then it counts here as one that fits.
 		fits := 0
 		for _, h := range n.here {
-			if !h.taken && !t.taken && h.Currency == t.Currency && n.o.agrees(h.gross, t.gross) && abs(h.Date-t.Date) <= Day(n.o.Days) && h.ref != t.ref &&
+			if (n.after(h) != n.after(t)) == astride && !h.taken && !t.taken && h.Currency == t.Currency && n.o.agrees(h.gross, t.gross) && abs(h.Date-t.Date) <= Day(n.o.Days) && h.ref != t.ref &&
 				rank(&naiveLine{ref: h.ref}, &naiveLine{ref: t.ref}) == inPart {
 				fits++
 			}
@@ -166,8 +165,12 @@ func (n *naive) similar() {
 			cmp.Compare(a.t.Date, b.t.Date), cmp.Compare(a.t.ID, b.t.ID), cmp.Compare(a.h.Date, b.h.Date), cmp.Compare(a.h.ID, b.h.ID))
 	})
 	for _, p := range pairs {
-		if !p.h.taken && !p.t.taken {
-			n.same(Tolerant, p.h, p.t)
+		switch {
+		case p.h.taken || p.t.taken:
+		case astride:
+			n.breakOff(Timing, p.h, p.t, nil)
+		default:
+			n.match(Tolerant, []*naiveLine{p.h}, []*naiveLine{p.t})
 		}
 	}
 }
@@ -237,7 +240,7 @@ func (n *naive) parts(of, other []*naiveLine, ref string, there bool) {
 		}
 		var lines []*naiveLine
 		for _, l := range other {
-			if !l.taken && l.Currency == one.Currency && l.ref == one.ref && abs(l.Date-one.Date) <= Day(max(n.o.Days, n.o.GroupDays)) {
+			if !l.taken && n.after(l) == n.after(one) && l.Currency == one.Currency && l.ref == one.ref && abs(l.Date-one.Date) <= Day(max(n.o.Days, n.o.GroupDays)) {
 				lines = append(lines, l)
 			}
 		}
@@ -266,7 +269,7 @@ func (n *naive) byDay(of, other []*naiveLine, there bool) {
 		}
 		within := func(from, to Day) (lines []*naiveLine) {
 			for _, l := range other {
-				if !l.taken && !l.Collective && l.Currency == one.Currency && l.Date >= from && l.Date <= to {
+				if !l.taken && n.after(l) == n.after(one) && !l.Collective && l.Currency == one.Currency && l.Date >= from && l.Date <= to {
 					lines = append(lines, l)
 				}
 			}
@@ -296,17 +299,27 @@ func (n *naive) inDays(one *naiveLine, there bool, within func(from, to Day) []*
 }
 
 func (n *naive) late() {
+	used := map[*naiveLine]bool{} // paired, though not to be matched
+	n.sameMoney(func(h, t *naiveLine) {
+		if used[h] || used[t] || n.after(h) != n.after(t) {
+			return
+		}
+		used[h], used[t] = true, true
+		if h.Open || t.Open {
+			n.match(Late, []*naiveLine{h}, []*naiveLine{t})
+		}
+	})
+}
+
+func (n *naive) timing() { n.sameMoney(func(h, t *naiveLine) { n.breakOff(Timing, h, t, nil) }) }
+
+func (n *naive) sameMoney(f func(h, t *naiveLine)) {
 	byID := func(a, b *naiveLine) int { return cmp.Or(cmp.Compare(a.Date, b.Date), cmp.Compare(a.ID, b.ID)) }
 	here, there := slices.SortedFunc(slices.Values(n.here), byID), slices.SortedFunc(slices.Values(n.there), byID)
 	for _, h := range here {
 		for _, t := range there {
-			if h.taken || t.taken || h.ref == "" || h.ref != t.ref || h.gross != t.gross || h.Currency != t.Currency {
-				continue
-			}
-			if h.Open || t.Open {
-				n.same(Late, h, t)
-			} else {
-				n.breakOff(Timing, h, t, nil)
+			if !h.taken && !t.taken && h.ref != "" && h.ref == t.ref && h.gross == t.gross && h.Currency == t.Currency {
+				f(h, t)
 			}
 		}
 	}

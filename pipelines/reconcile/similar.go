@@ -65,41 +65,45 @@ func (a *edge) compare(b *edge) int {
 		cmp.Compare(a.there.day, b.there.day), cmp.Compare(a.there.id, b.there.id), cmp.Compare(a.here.day, b.here.day), cmp.Compare(a.here.id, b.here.id))
 }
 
-// similar pairs what has a like reference, an amount that agrees and a date within the tolerance: the likest first.
-func (m *matcher) similar() {
-	here, there := m.here.items(normalised), m.there.everyItem()
+// similar pairs what has a like reference, an amount that agrees and a date within the tolerance: the likest first. Pairs
+// between which the period ends are breaks of timing, and found when astride is said.
+func (m *matcher) similar(astride bool) {
+	here, there := m.sorted(m.here, normalised), m.everyItem(m.there)
 	if len(here) == 0 || len(there) == 0 {
 		return
 	}
 	x := newReferences(here)
 	var edges []edge
 	for i := range there {
-		edges = m.candidates(edges, x, &there[i])
+		edges = m.candidates(edges, x, &there[i], astride)
 	}
 	slices.SortFunc(edges, func(a, b edge) int { return a.compare(&b) })
 	for i := range edges {
 		e := &edges[i]
-		if !m.here.taken[e.here.index] && !m.there.taken[e.there.index] {
-			m.same(Tolerant, e.here.index, e.there.index)
+		switch h, t := e.here.index, e.there.index; {
+		case m.here.taken[h] || m.there.taken[t]:
+		case astride:
+			m.breakOff(Timing, h, t)
+		default:
+			m.match(Tolerant, []int32{h}, []int32{t})
 		}
 	}
 }
 
 // everyItem returns the free lines, also those without a reference: their text may have one.
-func (s *side) everyItem() []item {
+func (m *matcher) everyItem(s *side) []item {
 	s.compact()
 	items := make([]item, len(s.free))
 	for k, i := range s.free {
-		l := &s.lines[i]
-		items[k] = item{ref: s.refs[i], gross: l.gross(), id: l.ID, index: i, day: l.Date, currency: l.Currency}
+		items[k] = m.item(s, i, s.refs[i])
 	}
 	return items
 }
 
 // candidates appends the edges of one line there.
-func (m *matcher) candidates(edges []edge, x *references, t *item) []edge {
+func (m *matcher) candidates(edges []edge, x *references, t *item, astride bool) []edge {
 	add := func(rank int, h *item) {
-		if m.options.agrees(h.gross, t.gross) && abs(h.day-t.day) <= Day(m.options.Days) {
+		if (h.after != t.after) == astride && m.options.agrees(h.gross, t.gross) && abs(h.day-t.day) <= Day(m.options.Days) {
 			edges = append(edges, edge{rank, abs(h.gross - t.gross), abs(h.day - t.day), h, t})
 		}
 	}

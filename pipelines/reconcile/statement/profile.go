@@ -279,6 +279,18 @@ func (p *Profile) Location() *time.Location {
 	return p.location
 }
 
+// Window is how many days two dates may be apart, at most.
+func (p *Profile) Window() int {
+	days, group := DefaultDays, DefaultGroupDays
+	if p != nil && p.Tolerance.Days != nil {
+		days = *p.Tolerance.Days
+	}
+	if p != nil && p.Tolerance.GroupDays != nil {
+		group = *p.Tolerance.GroupDays
+	}
+	return max(days, group)
+}
+
 // Options returns what counts as the same in a currency. A nil profile has the defaults.
 func (p *Profile) Options(c events.Currency) (reconcile.Options, error) {
 	o := reconcile.Options{Days: DefaultDays, GroupDays: DefaultGroupDays}

@@ -21,6 +21,7 @@ import (
 	"sluice/deploy/config"
 	"sluice/deploy/embedded"
 	"sluice/deploy/house"
+	"sluice/deploy/reconciliation"
 	"sluice/deploy/rulebook"
 	"sluice/deploy/verify"
 	"sluice/pipelines/models"
@@ -49,6 +50,7 @@ type commands struct {
 	Lists       listsCommand       `cmd:"" help:"Add to, remove from, show and import allow, deny and watch lists."`
 	Deadletters deadlettersCommand `cmd:"" help:"List or replay what could not be read or applied."`
 	Model       modelCommand       `cmd:"" help:"Train a scorecard or a logistic regression, print a model, score rows with it."`
+	Reconcile   reconcileCommand   `cmd:"" help:"Match a channel's statement with the book; list and resolve what does not match."`
 	Config      configCommand      `cmd:"" help:"Print every setting, its environment variable and its value."`
 	Bench       benchCommand       `cmd:"" help:"Measure, beside a plain alternative on the same engine in the same run."`
 	Ledger      ledgerCommand      `cmd:"" help:"Look into the book: accounts, statements, trial balance, proof; close a period; simulate it."`
@@ -949,5 +951,77 @@ func (c *ledgerCloseCommand) Run(e *environment) error {
 		}
 		fmt.Fprintf(e.out, "the book is closed before %s; what comes late from before is dated then\n", closed.Until.Format(time.RFC3339))
 		return nil
+	})
+}
+
+type reconcileCommand struct {
+	Run     reconcileRunCommand     `cmd:"" default:"withargs" help:"Match a channel's statement with the book; exit 1 while breaks are open."`
+	Breaks  reconcileBreaksCommand  `cmd:"" help:"List the open breaks."`
+	Resolve reconcileResolveCommand `cmd:"" help:"End a break by one's word, which is written down; posts nothing."`
+}
+
+type reconcileRunCommand struct {
+	config.Config
+	author
+	Channel string    `arg:"" help:"As in its clearing accounts: card, bank_transfer, quick_pay."`
+	File    string    `arg:"" help:"The statement: CSV, or camt.053.001.02 or .08."`
+	Profile string    `help:"What the columns mean and what counts as the same; see docs/reconciliation.md. CSV needs it." placeholder:"P.yaml"`
+	From    time.Time `help:"First day of the period, 2026-01-31. Default: the statement's." format:"2006-01-02" placeholder:"DATE"`
+	To      time.Time `help:"Last day of the period. Default: the statement's." format:"2006-01-02" placeholder:"DATE"`
+	JSON    bool      `name:"json" help:"Print JSON instead of a table."`
+}
+
+func (c *reconcileRunCommand) Run(e *environment) error {
+	out, err := house.Reconcile(e.ctx, c.Config, house.ReconcileOptions{Channel: c.Channel, File: c.File, Profile: c.Profile, From: c.From, To: c.To, By: c.By,
+		Progress: house.Progress(e.err), Log: c.Logger(e.err)})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = out.JSON(e.out)
+	} else {
+		err = out.Table(e.out)
+	}
+	if err == nil && out.Breaks() > 0 {
+		return errSaid
+	}
+	return err
+}
+
+type reconcileBreaksCommand struct {
+	config.Config
+	Channel string `arg:"" optional:"" help:"A channel. Default: all."`
+	All     bool   `help:"Also those that are resolved or closed."`
+	JSON    bool   `name:"json" help:"Print JSON instead of a table."`
+}
+
+func (c *reconcileBreaksCommand) Run(e *environment) error {
+	return house.WithReconciliation(e.ctx, c.Config, c.Logger(e.err), func(s *reconciliation.Store) error {
+		breaks, err := s.Breaks(e.ctx, c.Channel, c.All)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return reconciliation.BreaksJSON(e.out, breaks, house.Today())
+		}
+		return reconciliation.PrintBreaks(e.out, breaks, house.Today())
+	})
+}
+
+type reconcileResolveCommand struct {
+	config.Config
+	author
+	ID    int64  `arg:"" help:"The break's number, as sluice reconcile breaks has it."`
+	Why   string `help:"The reason, for the audit." placeholder:"TEXT" required:""`
+	Entry string `help:"The entry that corrects it, as the book knows it; named only, nothing is posted." placeholder:"ID"`
+}
+
+func (c *reconcileResolveCommand) Run(e *environment) error {
+	return house.WithReconciliation(e.ctx, c.Config, c.Logger(e.err), func(s *reconciliation.Store) error {
+		b, err := s.Resolve(e.ctx, reconciliation.Resolution{Break: c.ID, By: c.By, Why: c.Why, Entry: c.Entry})
+		if err == nil {
+			fmt.Fprintf(e.out, "break %d (%s, %s of %s) is resolved\n", b.ID, b.Class, b.Reference, b.Channel)
+		}
+		return err
 	})
 }

@@ -36,16 +36,20 @@ func (r *run) importFile() error {
 	return r.importLines()
 }
 
-// importLines copies the lines into a table of the transaction's own, and from there what is new.
+// importLines copies the lines that no other file had. Runs of a channel wait for each other, so that none comes between.
 func (r *run) importLines() error {
-	if _, err := r.tx.Exec(r.ctx, `CREATE TEMPORARY TABLE fresh_lines ON COMMIT DROP AS
-		SELECT file, channel, position, identity, reference, key, booked, value_date, amount, fee, currency, text, collective, count FROM reconciliation_lines WITH NO DATA`); err != nil {
-		return fmt.Errorf("import the lines: %w", err)
+	had, err := r.had()
+	if err != nil {
+		return fmt.Errorf("look for the lines among those imported: %w", err)
 	}
 	n := 0
-	_, err := r.tx.CopyFrom(r.ctx, pgx.Identifier{"fresh_lines"},
+	r.imported = r.file.Lines - len(had)
+	_, err = r.tx.CopyFrom(r.ctx, pgx.Identifier{"reconciliation_lines"},
 		[]string{"file", "channel", "position", "identity", "reference", "key", "booked", "value_date", "amount", "fee", "currency", "text", "collective", "count"},
 		pgx.CopyFromFunc(func() ([]any, error) {
+			for n < len(r.file.lines) && had[r.file.lines[n].ID] {
+				n++
+			}
 			if n == len(r.file.lines) {
 				return nil, nil
 			}
@@ -58,13 +62,29 @@ func (r *run) importLines() error {
 	if err != nil {
 		return fmt.Errorf("import the lines: %w", err)
 	}
-	tag, err := r.tx.Exec(r.ctx, `INSERT INTO reconciliation_lines (file, channel, position, identity, reference, key, booked, value_date, amount, fee, currency, text, collective, count)
-		SELECT * FROM fresh_lines ON CONFLICT (channel, identity) DO NOTHING`)
-	if err != nil {
-		return fmt.Errorf("import the lines: %w", err)
-	}
-	r.imported, r.file.lines = int(tag.RowsAffected()), nil
+	r.file.lines = nil
 	return nil
+}
+
+// had returns which lines of the file came with another before.
+func (r *run) had() (map[string]bool, error) {
+	own := make(map[string]bool, len(r.file.lines))
+	for i := range r.file.lines {
+		own[r.file.lines[i].ID] = true
+	}
+	had := map[string]bool{}
+	rows, err := r.tx.Query(r.ctx, "SELECT identity FROM reconciliation_lines WHERE channel = $1 AND booked BETWEEN $2 AND $3", r.Channel, r.file.From.Time(), r.file.To.Time())
+	if err != nil {
+		return nil, err
+	}
+	var identity []byte
+	_, err = pgx.ForEachRow(rows, []any{&identity}, func() error {
+		if own[string(identity)] {
+			had[string(identity)] = true
+		}
+		return nil
+	})
+	return had, err
 }
 
 func (r *run) row(l *statement.Line) []any {

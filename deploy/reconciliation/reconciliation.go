@@ -195,7 +195,10 @@ func identity(l *statement.Line, which int) [16]byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(l.Reference)))
 	b = append(append(b, l.Reference...), l.Text...)
 	sum := sha256.Sum256(b)
-	return [16]byte(sum[:16])
+	var id [16]byte // the day first: what comes together stands together in the index
+	binary.BigEndian.PutUint32(id[:], uint32(l.Date))
+	copy(id[4:], sum[:])
+	return id
 }
 
 // counted tells how much of a file has been read.

@@ -20,7 +20,7 @@ CREATE TABLE reconciliation_files (
 
 CREATE TABLE reconciliation_lines (
     id         bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    file       bigint  NOT NULL REFERENCES reconciliation_files,
+    file       bigint  NOT NULL,                     -- without a foreign key, which would be looked up for each of a million rows
     amount     bigint  NOT NULL,
     fee        bigint  NOT NULL,
     position   integer NOT NULL,                     -- line of the file
@@ -31,7 +31,7 @@ CREATE TABLE reconciliation_lines (
     channel    text    COLLATE "C" NOT NULL,
     currency   text    COLLATE "C" NOT NULL,
     key        text    COLLATE "C" NOT NULL,         -- reference, normalised as pipelines/reconcile does
-    identity   bytea   NOT NULL CHECK (length(identity) = 16),  -- of what the line says, and how often before in its file
+    identity   bytea   NOT NULL CHECK (length(identity) = 16),  -- its day, what it says, and how often before in its file
     reference  text    COLLATE "C" NOT NULL,         -- '' for none
     text       text    NOT NULL,
     UNIQUE (channel, identity)
@@ -54,7 +54,7 @@ CREATE TABLE reconciliation_runs (
 
 -- Each match is one row for each line of its longer side. A line and a transfer are matched at most once.
 CREATE TABLE reconciliation_matches (
-    run      bigint  NOT NULL REFERENCES reconciliation_runs,
+    run      bigint  NOT NULL,
     line     bigint,                                 -- of the statement
     transfer bigint,                                 -- transfers.id
     match    integer NOT NULL,                       -- in the run, from 1
@@ -67,7 +67,7 @@ CREATE TABLE reconciliation_matches (
 
 CREATE TABLE reconciliation_breaks (
     id         bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    run        bigint  NOT NULL REFERENCES reconciliation_runs,  -- that found it
+    run        bigint  NOT NULL,                     -- that found it
     line       bigint,                               -- of the statement
     transfer   bigint,                               -- transfers.id
     twin       bigint,                               -- of a duplicate: the line or transfer it repeats

@@ -140,14 +140,30 @@ func (r *run) loadLines() error {
 	for id := range r.byLine {
 		reported = append(reported, id)
 	}
-	rows, err := r.tx.Query(r.ctx, `
-		WITH own AS MATERIALIZED (
-			SELECT l.*, EXISTS (SELECT FROM reconciliation_matches m WHERE m.line = l.id) AS matched FROM reconciliation_lines l
-			WHERE l.channel = $1 AND (l.booked BETWEEN $2 AND $3 OR l.id = ANY($4))
-		), free AS MATERIALIZED (SELECT DISTINCT key FROM own WHERE NOT matched AND key <> '')
-		SELECT id, identity, reference, booked, coalesce(value_date, '1970-01-01'), amount, fee, currency, text, collective, count, matched FROM own
-		WHERE NOT matched OR key IN (SELECT key FROM free)`,
-		r.Channel, (r.From - r.margin()).Time(), (r.To + r.margin()).Time(), reported)
+	args := []any{r.Channel, (r.From - r.margin()).Time(), (r.To + r.margin()).Time(), reported}
+	if err := r.addLines(sqlLines+" WHERE NOT matched", args...); err != nil {
+		return err
+	}
+	var keys []string
+	for _, s := range r.sides {
+		for i := range s.there {
+			keys = append(keys, reconcile.Normalise(s.there[i].Reference))
+		}
+	}
+	return r.addLines(sqlLines+" WHERE matched AND key <> '' AND key = ANY($5)", append(args, keys)...)
+}
+
+// sqlLines reads the lines of channel $1 from day $2 to $3, and those with breaks ($4). What goes by a list of references
+// is hashed by Postgres, whatever it believes of the sizes; a join might not be.
+const sqlLines = `
+	WITH own AS MATERIALIZED (
+		SELECT l.*, EXISTS (SELECT FROM reconciliation_matches m WHERE m.line = l.id) AS matched FROM reconciliation_lines l
+		WHERE l.channel = $1 AND (l.booked BETWEEN $2 AND $3 OR l.id = ANY($4))
+	)
+	SELECT id, identity, reference, booked, coalesce(value_date, '1970-01-01'), amount, fee, currency, text, collective, count, matched FROM own`
+
+func (r *run) addLines(sql string, args ...any) error {
+	rows, err := r.tx.Query(r.ctx, sql, args...)
 	if err != nil {
 		return fmt.Errorf("read the lines: %w", err)
 	}
@@ -183,7 +199,7 @@ func (r *run) side(currency string, l *reconcile.Line, known []*knownBreak) (*si
 }
 
 // sqlBook reads what moved on the clearing accounts $1: from $2 to before $3, and the transfers with breaks ($4 shards and
-// $5 numbers); without what is matched, unless a line that is not has its reference.
+// $5 numbers). $6 is the channel.
 const sqlBook = `
 	WITH moves AS MATERIALIZED (
 		SELECT t.shard, t.number, t.sequence, t.debit_account = ANY($1) AS towards, t.amount, t.currency, t.kind, t.event_time FROM transfers t
@@ -197,8 +213,7 @@ const sqlBook = `
 			EXISTS (SELECT FROM reconciliation_matches x WHERE x.transfer = (m.number << 12) | m.shard::bigint AND x.channel = $6) AS matched
 		FROM moves m JOIN results r ON r.shard = m.shard AND r.sequence = m.sequence
 	)
-	SELECT id, towards, amount, currency, kind, event_time, reference, matched FROM told
-	WHERE NOT matched OR reference IN (SELECT reference FROM told WHERE NOT matched)`
+	SELECT id, towards, amount, currency, kind, event_time, reference, matched FROM told`
 
 // loadBook reads the book's side.
 func (r *run) loadBook() error {
@@ -213,7 +228,21 @@ func (r *run) loadBook() error {
 	for id := range r.byMove {
 		shards, moves = append(shards, int32(id&0xfff)), append(moves, id>>12)
 	}
-	rows, err := r.tx.Query(r.ctx, sqlBook, accounts, r.midnight(r.From-margin), r.midnight(r.To+margin+1), shards, moves, r.Channel)
+	args := []any{accounts, r.midnight(r.From - margin), r.midnight(r.To + margin + 1), shards, moves, r.Channel}
+	if err := r.addMoves(sqlBook+" WHERE NOT matched", args...); err != nil {
+		return err
+	}
+	var references []string
+	for _, s := range r.sides {
+		for i := range s.here {
+			references = append(references, s.here[i].Reference)
+		}
+	}
+	return r.addMoves(sqlBook+" WHERE matched AND reference = ANY($7)", append(args, references)...)
+}
+
+func (r *run) addMoves(sql string, args ...any) error {
+	rows, err := r.tx.Query(r.ctx, sql, args...)
 	if err != nil {
 		return fmt.Errorf("read the book: %w", err)
 	}

@@ -212,7 +212,7 @@ type counted struct {
 // Read reads and tells.
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	if c.done += int64(n); c.done-c.told >= tell || c.done == c.total {
+	if c.done += int64(n); c.done-c.told >= tell || c.done == c.total && c.told < c.done {
 		c.told = c.done
 		c.progress("reading the statement", c.done, c.total)
 	}

@@ -511,6 +511,21 @@ func TestSettledPair(t *testing.T) {
 	}
 }
 
+// A line of another statement that repeats one which is matched is a duplicate, and stays one.
+func TestDuplicateAcrossFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.post(payment("BANK-000001", topUp, byBank, 500, time.Date(2026, 3, 2, 9, 0, 0, 0, shanghai)))
+	o := Order{Channel: "bank_transfer", Profile: w.camt, Path: w.xml("a.xml", []moved{{id: "BANK-000001", amount: 500, day: today}})}
+	w.reconcile(o)
+	o.Path = w.xml("b.xml", []moved{{id: "bank-000001", amount: 500, day: today + 1}})
+	for range 2 {
+		w.reconcile(o)
+		got, _ := w.open("bank_transfer")
+		same(t, "repeated", got, []string{"duplicate bank-000001 500 2026-03-03"})
+	}
+}
+
 // Two runs at once are one after the other: every line is matched once.
 func TestAtOnce(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -196,6 +197,24 @@ func TestProfileMistakes(t *testing.T) {
 		if _, _, err := read("a", profile(t, "profile: n\n"+text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
+	}
+}
+
+// The profile in the documentation is one, and reads what it describes.
+func TestDocumentedProfile(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../../docs/reconciliation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("there is no profile in docs/reconciliation.md")
+	}
+	got, _, err := read("a\nb\nOrder;Booked;Amount;D/C;Fee;Text;Balance\nx PAY-1;02.03.2026;1.000,00;C;6,00;y;994,00\nTotal;;;;;;\n", profile(t, example))
+	if want := "4: \"PAY-1\" 2026-03-02/1970-01-01 99400+600 EUR \"y\"\n"; err != nil || got != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
 	}
 }
 

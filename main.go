@@ -186,7 +186,7 @@ type rulesCommand struct {
 }
 
 type rulesCheckCommand struct {
-	File string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, empty."`
+	File string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, aml, sanctions, compliance, empty."`
 }
 
 func (c *rulesCheckCommand) Run(e *environment) error {
@@ -204,7 +204,7 @@ func (c *rulesCheckCommand) Run(e *environment) error {
 
 type rulesPublishCommand struct {
 	rulesOrder
-	File string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, empty."`
+	File string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, aml, sanctions, compliance, empty."`
 }
 
 func (c *rulesPublishCommand) Run(e *environment) error {
@@ -298,7 +298,7 @@ type rulesVersionOrder struct {
 
 type rulesSubmitCommand struct {
 	rulesOrder
-	File     string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, empty."`
+	File     string `arg:"" help:"A file, or a shipped pack: default, fraud, credit, aml, sanctions, compliance, empty."`
 	Renumber bool   `help:"Write the next version number into the rulebook's copy instead of refusing another."`
 }
 

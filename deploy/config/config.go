@@ -37,7 +37,7 @@ type Config struct {
 	Instance string `help:"Name of this process among the gates of one Kafka; one that starts again under its name goes on at once. Empty: random; for up, 'up'." env:"SLUICE_INSTANCE" group:"deciding"`
 
 	HTTP  string `name:"http" help:"Address of the status page, /metrics, /healthz and /readyz. 'none' for no page. Default: 127.0.0.1:8080 for up, none for run." env:"SLUICE_HTTP" group:"watching" placeholder:"HOST:PORT"`
-	Rules string `help:"Ruleset published when none is live yet: a file, or a shipped pack: default, fraud, credit, empty. Not said: default; for the replay of an AMLSim folder, empty." env:"SLUICE_RULES" group:"deciding" placeholder:"FILE|PACK"`
+	Rules string `help:"Ruleset published when none is live yet: a file, or a shipped pack: default, fraud, credit, aml, sanctions, compliance, empty. Not said: default; for the replay of an AMLSim folder, empty." env:"SLUICE_RULES" group:"deciding" placeholder:"FILE|PACK"`
 
 	RequireReview bool `help:"Nothing goes live without a test and the approval of a second person: rules publish is refused. Once a house was started with it, its rulebook keeps it." env:"SLUICE_REQUIRE_REVIEW" group:"deciding"`
 

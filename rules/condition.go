@@ -332,6 +332,9 @@ func (s *scope) explain(text string, issues *cel.Issues) []exprMistake {
 	var all []exprMistake
 	for _, e := range issues.Errors() {
 		m := exprMistake{message: explainMessage(e.Message)}
+		if rest, ok := strings.CutPrefix(e.Message, syntaxError); ok {
+			m.message = explainSyntax(text, rest)
+		}
 		if e.Location != nil && e.Location.Line() > 0 {
 			m.line, m.column = e.Location.Line()-1, max(e.Location.Column(), 0)
 		}
@@ -339,6 +342,9 @@ func (s *scope) explain(text string, issues *cel.Issues) []exprMistake {
 			m.message = s.undeclared(text, &m)
 		}
 		all = append(all, m)
+		if strings.HasPrefix(e.Message, syntaxError) {
+			break // what follows it comes of it
+		}
 	}
 	if len(all) == 0 {
 		all = []exprMistake{{message: issues.Err().Error()}}
@@ -360,12 +366,44 @@ func explainMessage(message string) string {
 			return "whole numbers are not divided, the rest would be lost; write ratio(a, b)"
 		case (word == "==" || word == "!=") && (strings.HasSuffix(types, ", money)") || strings.HasSuffix(types, ", decimal)")):
 			return "write the amount on the left: payment.amount " + word + " 100"
+		case strings.HasPrefix(types, "(money, string") || strings.HasPrefix(types, "(decimal, string") || strings.HasPrefix(types, "(int, string"):
+			return fmt.Sprintf("%s cannot be used on %s; a number is written without quotes: payment.amount %s 200", word, types, word)
 		case strings.Contains(types, "duration"):
 			return fmt.Sprintf("%s cannot be used on %s; a time span is written duration(\"30m\")", word, types)
 		}
 		return fmt.Sprintf("%s cannot be used on %s", word, types)
 	}
 	return strings.TrimSuffix(message, " (in container '')")
+}
+
+// syntaxError starts the parser's complaints.
+const syntaxError = "Syntax error: "
+
+// elsewhere are spellings of other languages, as the parser complains of them, and what is written instead.
+var elsewhere = []struct{ at, instead string }{
+	{"input 'and' ", `write && for "and"`}, {"input 'AND' ", `write && for "and"`}, {"at: '& '", `write && for "and"`}, {"at: '&'", `write && for "and"`},
+	{"input 'or' ", `write || for "or"`}, {"input 'OR' ", `write || for "or"`}, {"at: '| '", `write || for "or"`}, {"at: '|'", `write || for "or"`},
+	{"at: '=<", "write <= for at most"}, {"at: '=>", "write >= for at least"},
+	{"at: '= ", "write == to compare"}, {"at: '='", "write == to compare"}, {"at: '=\"", "write == to compare"},
+	{"input ',' ", "numbers have no commas: write 5000"},
+	{"input 'm' ", `a time span is written duration("30m")`}, {"input 'h' ", `a time span is written duration("24h")`},
+	{"input 'd' ", `a time span is written duration("168h")`}, {"input 's' ", `a time span is written duration("30s")`},
+}
+
+// explainSyntax says what to write where a condition cannot be parsed.
+func explainSyntax(text, complaint string) string {
+	for _, e := range elsewhere {
+		if strings.Contains(complaint, e.at) {
+			return e.instead
+		}
+	}
+	if strings.Contains(text, "<>") {
+		return "write != for unlike"
+	}
+	if first, _, _ := strings.Cut(strings.TrimSpace(text), " "); strings.EqualFold(first, "not") {
+		return `write ! for "not": !device.known`
+	}
+	return "this cannot be read: " + complaint
 }
 
 // undeclared names what was misspelt, and what may have been meant. It moves the mistake to the start of the name.
@@ -386,7 +424,11 @@ func (s *scope) undeclared(text string, m *exprMistake) string {
 	case "":
 		return m.message
 	}
-	return fmt.Sprintf("unknown name %q%s", name, suggest(name, s.words()))
+	meant := suggest(name, s.words())
+	if meant == "" && !strings.Contains(name, ".") {
+		meant = "; a text stands in double quotes"
+	}
+	return fmt.Sprintf("unknown name %q%s", name, meant)
 }
 
 // nameAt reads the dotted name around a column and moves the column to its start.

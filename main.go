@@ -574,15 +574,19 @@ func (c *listsImportCommand) Run(e *environment) error {
 type rulesSnoozeCommand struct {
 	config.Config
 	author
-	Rule   string        `arg:"" help:"Id of a rule of the live ruleset."`
-	Entity string        `arg:"" help:"FIELD=VALUE, such as customer=C42."`
-	For    time.Duration `help:"For how long." default:"24h"`
-	Reason string        `help:"Why." required:""`
+	Rule   string `arg:"" help:"Id of a rule of the live ruleset."`
+	Entity string `arg:"" help:"FIELD=VALUE, such as customer=C42."`
+	For    string `help:"For how long, as rulesets write it: 30m, 24h, 90d." default:"24h"`
+	Reason string `help:"Why." required:""`
 }
 
 func (c *rulesSnoozeCommand) Run(e *environment) error {
+	span, ok := rules.ParseSpan(c.For)
+	if !ok {
+		return fmt.Errorf("--for %q is no length of time; write 30m, 24h or 90d", c.For)
+	}
 	return withKafka(e, c.Config, func(h *house.House) error {
-		entry, err := h.Snooze(e.ctx, c.Rule, c.Entity, c.For, c.Reason, c.By)
+		entry, err := h.Snooze(e.ctx, c.Rule, c.Entity, span, c.Reason, c.By)
 		if err != nil {
 			return err
 		}

@@ -395,6 +395,7 @@ func TestMistakesAreAnswered(t *testing.T) {
 		{"lists add deny 10.0.0.0/40 --kind cidr", 1, "203.0.113.0/24"},
 		{"lists add deny x --expires tomorrow", 1, "2026-12-31"},
 		{"lists add snooze x", 1, "card-testing/customer/C42"},
+		{"rules snooze a customer=C1 --reason x --for 90x", 1, "write 30m, 24h or 90d"},
 		{"lists show --data /nonexistent", 1, "give --kafka"},
 		{"explain payments/0/1 --data /nonexistent", 1, "give --clickhouse"},
 	}

@@ -366,16 +366,24 @@ func (l *loader) key(n ast.Node, what string) Key {
 }
 
 // window reads a length of time: 10m, 24h, 30d.
-func (l *loader) window(n ast.Node, what string) time.Duration {
-	text := l.text(n, what)
+// ParseSpan reads a length of time as rulesets write it: 10m, 24h, 30d; false if it is none.
+func ParseSpan(text string) (time.Duration, bool) {
 	m := windowText.FindStringSubmatch(text)
 	if m == nil {
-		l.fail(n, "%s: %q is no length of time; write 10m, 24h or 30d", what, text)
-		return MinWindow
+		return 0, false
 	}
 	units := map[string]time.Duration{"m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}
 	count, _ := strconv.Atoi(m[1])
-	w := time.Duration(count) * units[m[2]]
+	return time.Duration(count) * units[m[2]], true
+}
+
+func (l *loader) window(n ast.Node, what string) time.Duration {
+	text := l.text(n, what)
+	w, ok := ParseSpan(text)
+	if !ok {
+		l.fail(n, "%s: %q is no length of time; write 10m, 24h or 30d", what, text)
+		return MinWindow
+	}
 	if w > MaxWindow {
 		l.fail(n, "%s: %s is longer than 30d, which is as far as aggregates look back", what, text)
 		return MaxWindow

@@ -365,7 +365,6 @@ func (l *loader) key(n ast.Node, what string) Key {
 	return k
 }
 
-// window reads a length of time: 10m, 24h, 30d.
 // ParseSpan reads a length of time as rulesets write it: 10m, 24h, 30d; false if it is none.
 func ParseSpan(text string) (time.Duration, bool) {
 	m := windowText.FindStringSubmatch(text)
@@ -377,6 +376,7 @@ func ParseSpan(text string) (time.Duration, bool) {
 	return time.Duration(count) * units[m[2]], true
 }
 
+// window reads a length of time: 10m, 24h, 30d.
 func (l *loader) window(n ast.Node, what string) time.Duration {
 	text := l.text(n, what)
 	w, ok := ParseSpan(text)

@@ -171,8 +171,8 @@ type Customer struct {
 
 // Tiers returns the standing of every customer who was ever active, ordered by id.
 //
-// The window is the WindowDays days up to the newest day on which one customer in a thousand was active: somebody's event of
-// another time does not make all others dormant. Customers active in it, or later, are ranked: by
+// The window is the WindowDays days up to the newest day with at least a hundredth of the active customers of the busiest
+// day: somebody's event of another time does not make all others dormant. Customers active in it, or later, are ranked: by
 // last active day, by number of payments, and by money spent less refunded, the last within each currency, of which the
 // best counts; who spent nothing has quintile 1. A quintile is 1 + ⌊5·below/n⌋, where below of the n ranked have less:
 // equals share a quintile, so that a tier never depends on the order of rows.
@@ -212,23 +212,23 @@ type standing struct {
 	net      map[string]int64 // spent less refunded in the window, by currency
 }
 
-// newestDay is the newest day on which one customer in a thousand was active.
+// newestDay is the newest day with at least a hundredth of the active customers of the busiest day.
 func newestDay(days map[DayKey]Day) int {
-	everybody := map[string]bool{}
 	active := map[int]map[string]bool{}
+	busiest := 0
 	for key, day := range days {
 		if day.Active == 0 {
 			continue
 		}
-		everybody[key.Customer] = true
 		if active[key.Day] == nil {
 			active[key.Day] = map[string]bool{}
 		}
 		active[key.Day][key.Customer] = true
+		busiest = max(busiest, len(active[key.Day]))
 	}
 	newest := math.MinInt32
 	for day, customers := range active {
-		if 1000*len(customers) >= len(everybody) {
+		if 100*len(customers) >= busiest {
 			newest = max(newest, day)
 		}
 	}

@@ -225,3 +225,32 @@ func (n naive) standing(id string) Customer {
 	c.Tier = TierOf(c.Recency, c.Frequency, c.Monetary)
 	return c
 }
+
+// One customer's event of another time does not make all others dormant; a hundredth of the busiest day's customers moves
+// the window.
+func TestWindowFollowsTheMany(t *testing.T) {
+	t.Parallel()
+	f := func(later, wantDormant int) {
+		t.Helper()
+		days := map[DayKey]Day{}
+		for i := range 300 {
+			days[DayKey{Day: 1000, Customer: fmt.Sprint("C", i), Currency: "CNY"}] = Day{Payments: 1, Spent: 100, Active: 1}
+		}
+		for i := range later {
+			days[DayKey{Day: 2000, Customer: fmt.Sprint("L", i), Currency: "CNY"}] = Day{Payments: 1, Spent: 100, Active: 1}
+		}
+		dormant := 0
+		for _, c := range Tiers(days) {
+			if c.Tier == Dormant {
+				dormant++
+			}
+		}
+		if dormant != wantDormant {
+			t.Errorf("%d later: %d dormant, want %d", later, dormant, wantDormant)
+		}
+	}
+	f(0, 0)
+	f(1, 0)
+	f(2, 0)
+	f(3, 300)
+}

@@ -21,8 +21,11 @@ REFRESH EVERY 1 MINUTE TO customer_tiers AS
 WITH
     (
         SELECT max(day)
-        FROM (SELECT day, uniqExact(customer_id) AS customers FROM customer_days WHERE active > 0 GROUP BY day)
-        WHERE 1000 * customers >= (SELECT uniqExact(customer_id) FROM customer_days WHERE active > 0)
+        FROM (
+            SELECT day, uniqExact(customer_id) AS customers, max(customers) OVER () AS busiest
+            FROM customer_days WHERE active > 0 GROUP BY day
+        )
+        WHERE 100 * customers >= busiest
     ) AS newest_day,
     customers AS (
         SELECT customer_id, max(day) AS last_day, sumIf(payments, day > newest_day - 90) AS payments, max(last_active) AS as_of

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -61,7 +62,7 @@ func TestDecodeReadsAPayment(t *testing.T) {
 	want := Event{ID: "e1", Source: "app", Kind: PaymentInitiated, Time: noon.Add(-time.Second), CustomerID: "c1", MerchantID: "m1",
 		PaymentID: "p1", Amount: 1250, Currency: MustCurrency("CNY"), Method: eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET,
 		Purpose: eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE}
-	if e != want {
+	if !reflect.DeepEqual(e, want) {
 		t.Fatalf("got  %+v\nwant %+v", e, want)
 	}
 }
@@ -161,7 +162,7 @@ func TestEncodingsAgree(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s of %+v: %v", name, e, err)
 			}
-			if got != e {
+			if !reflect.DeepEqual(got, e) {
 				t.Fatalf("%s: got  %+v\nwant %+v", name, got, e)
 			}
 		}
@@ -175,7 +176,7 @@ func TestEncodingsAgree(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Event != e || got.Verdict != d.Verdict || got.ID() != d.ID() || len(got.Hits) != 1 || got.Hits[0] != d.Hits[0] ||
+		if !reflect.DeepEqual(got.Event, e) || got.Verdict != d.Verdict || got.ID() != d.ID() || len(got.Hits) != 1 || got.Hits[0] != d.Hits[0] ||
 			got.Evidence[0] != d.Evidence[0] || got.Received != d.Received || got.Tier != d.Tier || got.Ruleset != d.Ruleset ||
 			!bytes.Equal(got.Trace, d.Trace) || !slices.Equal(got.Snoozed, d.Snoozed) {
 			t.Fatalf("got  %+v\nwant %+v", got, d)
@@ -223,7 +224,10 @@ func anyEvent(t *rapid.T) Event {
 		e.CounterpartyID, e.Reason = "other"+id.Draw(t, "counterparty"), maybe("reason")
 		e.Amount, e.Currency = amount.Draw(t, "amount"), MustCurrency(currency)
 		e.Method = eventsv1.PaymentMethod(rapid.Int32Range(1, 4).Draw(t, "method"))
-		e.Purpose = eventsv1.PaymentPurpose(rapid.Int32Range(1, 4).Draw(t, "purpose"))
+		e.Purpose = eventsv1.PaymentPurpose(rapid.Int32Range(1, 8).Draw(t, "purpose"))
+		e.PaymentChannel, e.Evidence = "c"+id.Draw(t, "payment channel"), "e"+id.Draw(t, "evidence")
+		e.Outcome, e.RespondBy = eventsv1.DisputeOutcome(rapid.Int32Range(1, 2).Draw(t, "outcome")), noon
+		anyOtherSide(t, &e)
 	case Loan:
 		e.CustomerName = name.Draw(t, "customer name")
 		e.LoanID, e.Product, e.LoanPurpose, e.Reason = id.Draw(t, "loan"), "cash", maybe("purpose"), maybe("reason")
@@ -235,6 +239,27 @@ func anyEvent(t *rapid.T) Event {
 		e.SessionID, e.Subject, e.PayeeID, e.DocumentHash, e.KYCLevel, e.Text = maybe("session"), maybe("subject"), "p1", maybe("doc"), 2, maybe("text")
 	}
 	return e
+}
+
+// anyOtherSide gives some purchases several merchants, and some payments another currency.
+func anyOtherSide(t *rapid.T, e *Event) {
+	switch {
+	case e.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE && rapid.Bool().Draw(t, "split"):
+		for left, n := e.Amount, rapid.IntRange(1, MaxSplits).Draw(t, "splits"); left > 0; n-- {
+			share := left
+			if n > 1 {
+				share = rapid.Int64Range(1, left).Draw(t, "share")
+			}
+			e.Splits = append(e.Splits, Split{fmt.Sprintf("m%d", n), share})
+			left -= share
+		}
+	case rapid.Bool().Draw(t, "exchanged"):
+		x := Exchange{Currency: MustCurrency("EUR"), Rate: rapid.SampledFrom([]string{"0.5", "0.127", "1", "3.00005"}).Draw(t, "rate")}
+		var err error
+		if x.Amount, err = Convert(e.Amount, e.Currency, x.Currency, x.Rate); err == nil && x.Amount > 0 {
+			e.Exchange = x
+		}
+	}
 }
 
 // FuzzDecode: any bytes give an event or a reason; an event that is given survives its own encoding.
@@ -266,7 +291,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal(err)
 		}
 		back, err := Decode(&Record{Key: []byte(key), Value: again, Headers: headers})
-		if err != nil || back != e {
+		if err != nil || !reflect.DeepEqual(back, e) {
 			t.Fatalf("encoded again it is %+v, %v; was %+v", back, err, e)
 		}
 	})

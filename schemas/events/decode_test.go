@@ -126,6 +126,28 @@ func TestDecodeRefuses(t *testing.T) {
 		{"country", field("location", map[string]any{"country": "China"}), CodeInvalid, "country"},
 		{"latitude", field("location", map[string]any{"latitude": 91}), CodeInvalid, "latitude"},
 		{"latitude NaN", field("location", map[string]any{"latitude": "NaN"}), CodeInvalid, "latitude"},
+		{"shares do not sum", field("splits", []any{share("m1", "12"), share("m2", "0.51")}), CodeAmount, "12.50"},
+		{"a share of nothing", field("splits", []any{share("m1", "12.50"), share("m2", "0")}), CodeAmount, "splits.amount"},
+		{"a share of nobody", field("splits", []any{share("", "12.50")}), CodeMissing, "splits.merchant_id"},
+		{"two shares of one", field("splits", []any{share("m1", "12"), share("m1", "0.50")}), CodeInvalid, "add them up"},
+		{"seventeen shares", field("splits", slices.Repeat([]any{share("m1", "1")}, MaxSplits+1)), CodeInvalid, "at most 16"},
+		{"shares of a top-up", func(_ *Record, d map[string]any) {
+			d["purpose"], d["splits"] = "top_up", []any{share("m1", "12.50")}
+		}, CodeInvalid, "only a purchase"},
+		{"exchange into itself", field("exchange", exchange("CNY", "12.50", "1")), CodeInvalid, "leave exchange out"},
+		{"exchange at no rate", field("exchange", exchange("USD", "12.50", "")), CodeInvalid, "7.1250"},
+		{"exchange at a rate below zero", field("exchange", exchange("USD", "12.50", "-1")), CodeInvalid, "above 0"},
+		{"exchange at another rate", field("exchange", exchange("USD", "1.75", "0.1404")), CodeAmount, "is 1.76 USD, not 1.75"},
+		{"exchange into nothing", field("exchange", exchange("USD", "0", "0.0001")), CodeAmount, "zero"},
+		{"exchange of shares", func(_ *Record, d map[string]any) {
+			d["splits"], d["exchange"] = []any{share("m1", "12.50")}, exchange("USD", "1.76", "0.1404")
+		}, CodeInvalid, "one currency"},
+		{"dispute without a deadline", set("ce_type", "payment.disputed"), CodeMissing, "respond_by"},
+		{"no such deadline", field("respond_by", "9999-99-01T00:00:00Z"), CodeUnreadable, "PaymentEvent"},
+		{"decided for nobody", set("ce_type", "payment.dispute_decided"), CodeMissing, "outcome"},
+		{"evidence nowhere", set("ce_type", "payment.evidence_submitted"), CodeMissing, "evidence"},
+		{"rerouted to nobody", set("ce_type", "payment.rerouted"), CodeMissing, "payment_channel"},
+		{"payout to nobody", func(_ *Record, d map[string]any) { d["purpose"], d["merchant_id"] = "payout", "" }, CodeMissing, "merchant_id"},
 		{"no key", func(r *Record, _ map[string]any) { r.Key = nil }, CodeKey, "customer_id"},
 		{"another's key", func(r *Record, _ map[string]any) { r.Key = []byte("c2") }, CodeKey, "customer_id"},
 	}
@@ -264,7 +286,8 @@ func anyOtherSide(t *rapid.T, e *Event) {
 
 // FuzzDecode: any bytes give an event or a reason; an event that is given survives its own encoding.
 func FuzzDecode(f *testing.F) {
-	for _, edit := range []func(*Record, map[string]any){nil, set("content-type", ContentProtobuf), field("amount", "1e9"), field("card_token", "4111111111111111")} {
+	for _, edit := range []func(*Record, map[string]any){nil, set("content-type", ContentProtobuf), field("amount", "1e9"), field("exchange", exchange("USD", "1.76", "0.1404")),
+		field("splits", []any{share("m1", "12"), share("m2", "0.50")}), field("respond_by", "2026-03-02T00:00:00Z"), field("card_token", "4111111111111111")} {
 		r := payment(edit)
 		f.Add(r.Value, string(r.Header("content-type")), "payment.initiated", "2026-03-01T11:59:59Z", "c1", true)
 	}
@@ -377,4 +400,12 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		})
 	}
+}
+
+func share(merchant, amount string) map[string]any {
+	return map[string]any{"merchant_id": merchant, "amount": amount}
+}
+
+func exchange(currency, amount, rate string) map[string]any {
+	return map[string]any{"currency": currency, "amount": amount, "rate": rate}
 }

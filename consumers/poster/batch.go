@@ -32,8 +32,9 @@ type batch struct {
 	closed      map[ledger.AccountKey]bool
 
 	// Decided.
-	book *ledger.Book
-	next map[int32]head
+	book   *ledger.Book
+	next   map[int32]head
+	months []month // of its transfers, that the session did not know to be open
 }
 
 // newBatch reads the records. A record that cannot be read is part of the batch like any other.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/pipelines/ledger"
@@ -26,6 +27,7 @@ type batch struct {
 	heads       map[int32]head
 	know        knowledge
 	accounts    []ledger.Account
+	places      []pgtype.TID                 // where the rows of accounts stand; locked, they stay there
 	closedUntil time.Time                    // transfers are not dated before
 	pending     map[ledger.ID]ledger.Pending // holds that the batch names, or that expire in it
 	opened      map[ledger.AccountKey]int64
@@ -59,7 +61,7 @@ func (b *batch) reset() {
 	b.heads = make(map[int32]head, len(b.shards))
 	b.next = make(map[int32]head, len(b.shards))
 	b.know = knowledge{counted: map[identity]bool{}, payments: map[string]*payments.Payment{}, loans: map[string]*lending.Loan{}}
-	b.accounts, b.pending = b.accounts[:0], map[ledger.ID]ledger.Pending{}
+	b.accounts, b.places, b.pending = b.accounts[:0], b.places[:0], map[ledger.ID]ledger.Pending{}
 	b.opened, b.closed = map[ledger.AccountKey]int64{}, map[ledger.AccountKey]bool{}
 }
 
@@ -132,10 +134,7 @@ func (s *session) decide(ctx context.Context, b *batch, fees payments.FeeSchedul
 		keys = append(keys, key)
 	}
 	for len(keys) > 0 {
-		if err := s.open(ctx, b, keys); err != nil {
-			return err
-		}
-		if err := s.lock(ctx, b, keys); err != nil {
+		if err := s.take(ctx, b, keys); err != nil {
 			return err
 		}
 		wet := b.newBook()

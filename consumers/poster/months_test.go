@@ -124,6 +124,46 @@ func TestAccountMovedOn(t *testing.T) {
 	}
 }
 
+// A poster that waited for an account finds its row where the other has put it, whether it asks by key or by number.
+func TestAccountMovedWhileWaiting(t *testing.T) {
+	t.Parallel()
+	url := migrated(t)
+	conn := reader(t, url)
+	other, w := newWriter(t, url, payments0), newWriter(t, url, part{"payments.decided", 1})
+	other.must(t, decided(t, 0, 0, payment(purchase, byCard, "A", "M", 1000)))
+	for round := range int64(2) {
+		b := other.batch(decided(t, 0, 1+round, payment(purchase, byCard, "A", "M", 1000)))
+		if err := other.stage(t.Context(), b, other.opts); err != nil {
+			t.Fatal(err)
+		}
+		if known := len(w.ids) > 0; known != (round > 0) {
+			t.Fatalf("round %d: the poster knows %d accounts", round, len(w.ids))
+		}
+		done := make(chan error)
+		go func() {
+			_, err := w.send(context.Background(), decided(t, 1, round, payment(purchase, byCard, "B", "M", 1000)))
+			done <- err
+		}()
+		for !one[bool](t, conn, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock')", int32(w.conn.PgConn().PID())) {
+			select {
+			case err := <-done:
+				t.Fatalf("it did not wait: %v", err)
+			default:
+			}
+		}
+		if err := other.commit(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range b.claims {
+			other.owned[part{c.topic, c.partition}] = ownership{c.epoch, c.next}
+		}
+		if err := <-done; err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+	}
+	checkBook(t, conn)
+}
+
 // A poster's own user, with the rights it needs, posts and opens months, and can neither change what stands in one nor take
 // one out of the book.
 func TestPosterWithoutOwnership(t *testing.T) {

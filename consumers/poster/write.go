@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"sluice/pipelines/ledger"
 	"sluice/pipelines/payments"
@@ -19,12 +20,13 @@ const (
 	sqlCopyResults   = `COPY results (shard, sequence, batch, input_partition, input_offset, first_transfer, transfers, counted, event_time, input_topic, event_source, event_id, event_type, customer_id, payment_id, loan_id, code) FROM STDIN (FORMAT binary)`
 	sqlCopyPayments  = `COPY payments (id, shard, sequence, amount, captured, fee, refunded, charged_back, reversed, authorized, held, initiated_at, changed_at, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, status, code) FROM STDIN (FORMAT binary)`
 
-	// sqlAccounts names the version that was read: no history of an account forks, in whatever months its transfers stand.
+	// sqlAccounts finds a row where it was locked, without an index, and names the version that was read: no history of an
+	// account forks, in whatever months its transfers stand.
 	sqlAccounts = `
 		UPDATE accounts a SET debits_posted = v.debits, credits_posted = v.credits, debits_pending = v.debits_pending, credits_pending = v.credits_pending, version = v.version
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
-			AS v (id, debits, credits, debits_pending, credits_pending, version, before)
-		WHERE a.id = v.id AND a.version = v.before`
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::tid[])
+			AS v (id, debits, credits, debits_pending, credits_pending, version, before, place)
+		WHERE a.ctid = v.place AND a.id = v.id AND a.version = v.before`
 	sqlPutHolds = `
 		INSERT INTO holds (id, shard, debit_account, credit_account, amount, posted, voided, expired, expires_at, currency, kind)
 		SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::timestamptz[], $10::text[], $11::text[])
@@ -287,15 +289,16 @@ func (b *batch) queueAccounts(q *statements) {
 	n := len(changed)
 	ids, debits, credits, versions := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	debitsPending, creditsPending, before := make([]int64, n), make([]int64, n), make([]int64, n)
-	read := make(map[int64]int64, len(b.accounts))
+	places, read := make([]pgtype.TID, n), make(map[int64]int, len(b.accounts))
 	for i := range b.accounts {
-		read[b.accounts[i].ID] = b.accounts[i].Version
+		read[b.accounts[i].ID] = i
 	}
 	for i, a := range changed {
 		ids[i], debits[i], credits[i], versions[i] = a.ID, a.DebitsPosted, a.CreditsPosted, a.Version
-		debitsPending[i], creditsPending[i], before[i] = a.DebitsPending, a.CreditsPending, read[a.ID]
+		debitsPending[i], creditsPending[i] = a.DebitsPending, a.CreditsPending
+		before[i], places[i] = b.accounts[read[a.ID]].Version, b.places[read[a.ID]]
 	}
-	q.add(n, sqlAccounts, ids, debits, credits, debitsPending, creditsPending, versions, before)
+	q.add(n, sqlAccounts, ids, debits, credits, debitsPending, creditsPending, versions, before, places)
 }
 
 // queueHolds writes the holds as the batch leaves them.

@@ -181,7 +181,7 @@ func (p *postgres) settings() []string {
 		"port=" + strconv.Itoa(p.port),
 		"unix_socket_directories=", // a socket path has a length limit that a deep data folder breaks
 		"max_connections=200",
-		"shared_buffers=256MB",
+		"shared_buffers=512MB",
 		"work_mem=16MB",
 		"maintenance_work_mem=128MB",
 		"max_wal_size=4GB",

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/pipelines/ledger"
@@ -26,14 +27,16 @@ type batch struct {
 	heads       map[int32]head
 	know        knowledge
 	accounts    []ledger.Account
+	places      []pgtype.TID                 // where the rows of accounts stand; locked, they stay there
 	closedUntil time.Time                    // transfers are not dated before
 	pending     map[ledger.ID]ledger.Pending // holds that the batch names, or that expire in it
 	opened      map[ledger.AccountKey]int64
 	closed      map[ledger.AccountKey]bool
 
 	// Decided.
-	book *ledger.Book
-	next map[int32]head
+	book   *ledger.Book
+	next   map[int32]head
+	months []month // of its transfers, that the session did not know to be open
 }
 
 // newBatch reads the records. A record that cannot be read is part of the batch like any other.
@@ -58,7 +61,7 @@ func (b *batch) reset() {
 	b.heads = make(map[int32]head, len(b.shards))
 	b.next = make(map[int32]head, len(b.shards))
 	b.know = knowledge{counted: map[identity]bool{}, payments: map[string]*payments.Payment{}, loans: map[string]*lending.Loan{}}
-	b.accounts, b.pending = b.accounts[:0], map[ledger.ID]ledger.Pending{}
+	b.accounts, b.places, b.pending = b.accounts[:0], b.places[:0], map[ledger.ID]ledger.Pending{}
 	b.opened, b.closed = map[ledger.AccountKey]int64{}, map[ledger.AccountKey]bool{}
 }
 
@@ -131,10 +134,7 @@ func (s *session) decide(ctx context.Context, b *batch, post payments.Postings) 
 		keys = append(keys, key)
 	}
 	for len(keys) > 0 {
-		if err := s.open(ctx, b, keys); err != nil {
-			return err
-		}
-		if err := s.lock(ctx, b, keys); err != nil {
+		if err := s.take(ctx, b, keys); err != nil {
 			return err
 		}
 		wet := b.newBook()

@@ -37,10 +37,16 @@ var (
 	start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 )
 
+// empty returns the URL of a schema of the test's own without tables.
+func empty(t testing.TB) string {
+	t.Helper()
+	return enginestest.New(t, enginestest.Postgres).PostgresURL
+}
+
 // migrated returns the URL of a book of the test's own.
 func migrated(t testing.TB) string {
 	t.Helper()
-	url := enginestest.New(t, enginestest.Postgres).PostgresURL
+	url := empty(t)
 	if err := Migrate(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package poster
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,15 +48,6 @@ const (
 		FROM unnest($2::integer[], $3::timestamptz[]) AS v (shard, clock)
 		JOIN holds h ON h.shard = v.shard AND h.expires_at <= v.clock AND h.posted + h.voided + h.expired < h.amount`
 	sqlLoans = `SELECT id, detail FROM loans WHERE id = ANY ($1)`
-	sqlKnown = `SELECT id, key FROM accounts WHERE key = ANY ($1)`
-	sqlOpen  = `
-		INSERT INTO accounts (key, type, currency, exponent, credit_normal, striped, floor)
-		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::smallint[], $5::boolean[], $6::boolean[], $7::bigint[])
-			AS v (key, type, currency, exponent, credit_normal, striped, floor)
-		ORDER BY key COLLATE "C" ON CONFLICT (key) DO NOTHING RETURNING id, key`
-	sqlLock = `
-		SELECT id, debits_posted, credits_posted, debits_pending, credits_pending, version, floor
-		FROM accounts WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE`
 )
 
 // begin opens the transaction, moves the offsets by compare-and-set and loads what deciding needs but the accounts: one
@@ -337,150 +327,4 @@ func (s *session) refusePosted(ctx context.Context, b *batch) error {
 		return nil
 	})
 	return err
-}
-
-// open makes sure that every key has an account: those this session has not met are looked up, the rest is opened in
-// the order of keys, so that two posters cannot wait for each other in a circle. Nothing else is locked yet the first time.
-func (s *session) open(ctx context.Context, b *batch, keys []ledger.AccountKey) error {
-	var unknown []string
-	for _, key := range keys {
-		if _, ok := s.id(b, key); !ok {
-			unknown = append(unknown, string(key))
-		}
-	}
-	if len(unknown) == 0 {
-		return nil
-	}
-	slices.Sort(unknown)
-	if err := s.learn(ctx, unknown, s.ids, sqlKnown, unknown); err != nil {
-		return err
-	}
-	fresh := newAccounts{}
-	for _, key := range unknown {
-		if _, ok := s.ids[ledger.AccountKey(key)]; !ok {
-			fresh.add(ledger.AccountKey(key), b)
-		}
-	}
-	if len(fresh.keys) == 0 {
-		return nil
-	}
-	// What this transaction opens is known to it alone until it is committed.
-	if err := s.learn(ctx, fresh.keys, b.opened, sqlOpen, fresh.args()...); err != nil {
-		return err
-	}
-	if len(b.opened) < len(fresh.keys) { // opened by another poster meanwhile
-		return s.learn(ctx, fresh.keys, b.opened, sqlKnown, fresh.keys)
-	}
-	return nil
-}
-
-// id returns the number of an account, if this session or this batch has met it.
-func (s *session) id(b *batch, key ledger.AccountKey) (int64, bool) {
-	id, ok := s.ids[key]
-	if !ok {
-		id, ok = b.opened[key]
-	}
-	return id, ok
-}
-
-func (s *session) learn(ctx context.Context, keys []string, into map[ledger.AccountKey]int64, sql string, args ...any) error {
-	rows, err := s.conn.Query(ctx, sql, args...)
-	if err != nil {
-		return fmt.Errorf("look up or open %d accounts: %w", len(keys), err)
-	}
-	var id int64
-	var key string
-	if _, err = pgx.ForEachRow(rows, []any{&id, &key}, func() error {
-		into[ledger.AccountKey(key)] = id
-		return nil
-	}); err != nil {
-		return fmt.Errorf("look up or open %d accounts: %w", len(keys), err)
-	}
-	return nil
-}
-
-// newAccounts are the columns of accounts to open.
-type newAccounts struct {
-	keys, kinds, currencies []string
-	exponents               []int16
-	credit, striped         []bool
-	floors                  []*int64
-}
-
-func (n *newAccounts) add(key ledger.AccountKey, b *batch) {
-	a, ok := ledger.NewAccount(key)
-	if !ok {
-		b.closed[key] = true
-		return
-	}
-	n.keys, n.kinds, n.currencies = append(n.keys, string(key)), append(n.kinds, a.Type.Name), append(n.currencies, a.Currency.Code())
-	n.exponents = append(n.exponents, int16(a.Currency.Exponent()))
-	n.credit, n.striped = append(n.credit, a.Type.Normal == ledger.CreditSide), append(n.striped, a.Type.Striped)
-	var floor *int64
-	if a.Floored {
-		floor = &a.Floor
-	}
-	n.floors = append(n.floors, floor)
-}
-
-func (n *newAccounts) args() []any {
-	return []any{n.keys, n.kinds, n.currencies, n.exponents, n.credit, n.striped, n.floors}
-}
-
-// lock locks the accounts of keys in the order of their numbers and loads them into the batch.
-func (s *session) lock(ctx context.Context, b *batch, keys []ledger.AccountKey) error {
-	ids := make([]int64, 0, len(keys))
-	byID := make(map[int64]ledger.AccountKey, len(keys))
-	for _, key := range keys {
-		if b.closed[key] {
-			continue
-		}
-		id, ok := s.id(b, key)
-		if !ok {
-			return fmt.Errorf("account %s could neither be found nor opened", key)
-		}
-		ids = append(ids, id)
-		byID[id] = key
-	}
-	slices.Sort(ids)
-	rows, err := s.conn.Query(ctx, sqlLock, ids)
-	if err != nil {
-		return fmt.Errorf("lock %d accounts: %w", len(ids), err)
-	}
-	defer rows.Close()
-	n := 0
-	for rows.Next() {
-		if err := b.addAccount(rows.RawValues(), byID); err != nil {
-			return err
-		}
-		n++
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("lock %d accounts: %w", len(ids), err)
-	}
-	if n != len(ids) {
-		return fmt.Errorf("lock %d accounts: %d are in the book", len(ids), n)
-	}
-	return nil
-}
-
-// addAccount reads a row of sqlLock: seven bigints in binary, the last one may be NULL.
-func (b *batch) addAccount(columns [][]byte, byID map[int64]ledger.AccountKey) error {
-	var n [7]int64
-	for i, c := range columns {
-		if len(c) == 8 {
-			n[i] = int64(binary.BigEndian.Uint64(c))
-		} else if c != nil || i != 6 {
-			return fmt.Errorf("column %d of an account has %d bytes; it is a bigint", i, len(c))
-		}
-	}
-	key := byID[n[0]]
-	a, ok := ledger.NewAccount(key)
-	if !ok {
-		return fmt.Errorf("account %d of the book has the key %q, which names no type or currency", n[0], key)
-	}
-	a.ID, a.DebitsPosted, a.CreditsPosted, a.DebitsPending, a.CreditsPending, a.Version = n[0], n[1], n[2], n[3], n[4], n[5]
-	a.Floored, a.Floor = columns[6] != nil, n[6]
-	b.accounts = append(b.accounts, a)
-	return nil
 }

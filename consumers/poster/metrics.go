@@ -20,6 +20,9 @@ type metrics struct {
 	deadLetters                  *prometheus.CounterVec
 	seconds                      prometheus.Histogram
 	lag                          *prometheus.GaugeVec
+	openHolds, overdueHold       *prometheus.GaugeVec
+
+	shown map[string]bool // shards with figures of holds; watchHolds alone has it
 
 	mu   sync.Mutex
 	lags map[part]int64
@@ -39,8 +42,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		seconds: stream.Register(r, prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "sluice_poster_batch_seconds", Help: "Duration of a batch, from its records in memory to its commit.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15)})),
-		lag:  stream.Lag(r),
-		lags: map[part]int64{},
+		lag: stream.Lag(r),
+		openHolds: stream.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "sluice_ledger_open_holds", Help: "Open holds, at most 100,000 of a shard are counted."}, []string{"shard"})),
+		overdueHold: stream.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "sluice_ledger_overdue_hold_seconds", Help: "Event time since the oldest open hold should have ended, by the newest event of any shard; 0 for none."}, []string{"shard"})),
+		shown: map[string]bool{},
+		lags:  map[part]int64{},
 	}
 }
 

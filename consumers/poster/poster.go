@@ -76,6 +76,8 @@ type poster struct {
 
 	stop context.CancelCauseFunc // ends the run because partitions could not be taken over
 
+	assignedNow chan struct{} // partitions came or went
+
 	mu    sync.Mutex
 	owned map[part]ownership
 }
@@ -87,7 +89,7 @@ func Run(ctx context.Context, c Config) error {
 	if c.Partitions > ledger.MaxShards {
 		return stream.Fatal(fmt.Errorf("%d partitions; the book has at most %d shards", c.Partitions, ledger.MaxShards))
 	}
-	p := &poster{Config: c, metrics: newMetrics(c.Metrics), owned: map[part]ownership{}}
+	p := &poster{Config: c, metrics: newMetrics(c.Metrics), owned: map[part]ownership{}, assignedNow: make(chan struct{}, 1)}
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	p.stop = stop
@@ -100,7 +102,12 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer client.CloseAllowingRebalance()
+	var watching sync.WaitGroup
+	watching.Go(func() { p.watchHolds(running) })
 	err = p.loop(running, client)
+	stop(nil)
+	watching.Wait()
+	p.metrics.holds(nil)
 	if unmigrated(err) {
 		return stream.Fatal(fmt.Errorf("the book's tables are missing, call Migrate first: %w", err))
 	}
@@ -175,6 +182,7 @@ func (p *poster) takeOver(ctx context.Context, offsets map[string]map[int32]kgo.
 		}
 		offsets[p.Topic(at.topic)][at.partition] = start
 	}
+	p.changed()
 	p.Ready()
 	return offsets, nil
 }
@@ -207,6 +215,15 @@ func (p *poster) revoked(_ context.Context, _ *kgo.Client, gone map[string][]int
 			delete(p.owned, part{p.Base(topic), n})
 			p.metrics.forget(part{p.Base(topic), n})
 		}
+	}
+	p.changed()
+}
+
+// changed says that partitions came or went.
+func (p *poster) changed() {
+	select {
+	case p.assignedNow <- struct{}{}:
+	default:
 	}
 }
 

@@ -36,11 +36,13 @@ type session struct {
 	conn *pgx.Conn
 	ids  map[ledger.AccountKey]int64 // numbers of accounts; accounts are never deleted
 
+	months map[month]bool // that transfers can be copied into; partitions are never removed
+
 	transfers, steps, results, payments copyRows // space to reuse
 }
 
 func newSession(conn *pgx.Conn) *session {
-	return &session{conn: conn, ids: map[ledger.AccountKey]int64{}}
+	return &session{conn: conn, ids: map[ledger.AccountKey]int64{}, months: map[month]bool{}}
 }
 
 // connect opens a connection with the poster's timeouts. dial may be nil.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"sluice/pipelines/ledger"
 	"sluice/pipelines/payments"
@@ -19,10 +20,13 @@ const (
 	sqlCopyResults   = `COPY results (shard, sequence, batch, input_partition, input_offset, first_transfer, transfers, counted, event_time, input_topic, event_source, event_id, event_type, customer_id, payment_id, loan_id, code) FROM STDIN (FORMAT binary)`
 	sqlCopyPayments  = `COPY payments (id, shard, sequence, amount, captured, fee, refunded, charged_back, reversed, authorized, held, initiated_at, changed_at, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, status, code, payment_channel, due_at, extra) FROM STDIN (FORMAT binary)`
 
+	// sqlAccounts finds a row where it was locked, without an index, and names the version that was read: no history of an
+	// account forks, in whatever months its transfers stand.
 	sqlAccounts = `
 		UPDATE accounts a SET debits_posted = v.debits, credits_posted = v.credits, debits_pending = v.debits_pending, credits_pending = v.credits_pending, version = v.version
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) AS v (id, debits, credits, debits_pending, credits_pending, version)
-		WHERE a.id = v.id`
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::tid[])
+			AS v (id, debits, credits, debits_pending, credits_pending, version, before, place)
+		WHERE a.ctid = v.place AND a.id = v.id AND a.version = v.before`
 	sqlPutHolds = `
 		INSERT INTO holds (id, shard, debit_account, credit_account, amount, posted, voided, expired, expires_at, currency, kind)
 		SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::timestamptz[], $10::text[], $11::text[])
@@ -49,12 +53,17 @@ const (
 	sqlShards = `
 		UPDATE shards s SET batch = v.batch, hash = v.hash, sequence = v.sequence, transfer = v.transfer, clock = v.clock
 		FROM unnest($1::integer[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::timestamptz[]) AS v (shard, batch, hash, sequence, transfer, clock)
-		WHERE s.shard = v.shard`
+		WHERE s.shard = v.shard AND s.batch = v.batch - 1`
 )
 
 // write puts the decided batch into the book: up to four COPY streams and one round trip for the rest.
 func (s *session) write(ctx context.Context, b *batch, base func(string) string) error {
 	b.number()
+	opened, err := s.openMonths(ctx, b)
+	if err != nil {
+		return err
+	}
+	b.months = opened
 	s.fill(b, base)
 	for _, c := range []struct {
 		rows *copyRows
@@ -99,6 +108,9 @@ func (s *session) remember(b *batch) {
 		clear(s.ids)
 	}
 	maps.Copy(s.ids, b.opened)
+	for _, m := range b.months {
+		s.months[m] = true
+	}
 }
 
 // statements are queued with the number of rows each must change.
@@ -274,12 +286,17 @@ func (b *batch) queueAccounts(q *statements) {
 	changed := b.book.Changed()
 	n := len(changed)
 	ids, debits, credits, versions := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
-	debitsPending, creditsPending := make([]int64, n), make([]int64, n)
+	debitsPending, creditsPending, before := make([]int64, n), make([]int64, n), make([]int64, n)
+	places, read := make([]pgtype.TID, n), make(map[int64]int, len(b.accounts))
+	for i := range b.accounts {
+		read[b.accounts[i].ID] = i
+	}
 	for i, a := range changed {
 		ids[i], debits[i], credits[i], versions[i] = a.ID, a.DebitsPosted, a.CreditsPosted, a.Version
 		debitsPending[i], creditsPending[i] = a.DebitsPending, a.CreditsPending
+		before[i], places[i] = b.accounts[read[a.ID]].Version, b.places[read[a.ID]]
 	}
-	q.add(n, sqlAccounts, ids, debits, credits, debitsPending, creditsPending, versions)
+	q.add(n, sqlAccounts, ids, debits, credits, debitsPending, creditsPending, versions, before, places)
 }
 
 // queueHolds writes the holds as the batch leaves them.

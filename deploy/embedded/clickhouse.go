@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -64,13 +65,15 @@ func (c *clickhouse) start(ctx context.Context) error {
 	}}}, c.dir, c.answers)
 }
 
+// answers asks over HTTP where the tables are: another program's ClickHouse on the port has them elsewhere.
 func (c *clickhouse) answers(ctx context.Context) bool {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", loopback(c.port))
 	if err != nil {
 		return false
 	}
 	conn.Close()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+loopback(c.httpPort)+"/ping", nil)
+	ask := url.Values{"query": {"SELECT path FROM system.disks WHERE name = 'default'"}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+loopback(c.httpPort)+"/?"+ask.Encode(), nil)
 	if err != nil {
 		return false
 	}
@@ -80,6 +83,6 @@ func (c *clickhouse) answers(ctx context.Context) bool {
 		return false
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 16))
-	return err == nil && strings.HasPrefix(string(b), "Ok.")
+	b, err := io.ReadAll(io.LimitReader(res.Body, 4096))
+	return err == nil && filepath.Clean(strings.TrimSpace(string(b))) == filepath.Clean(c.dir)
 }

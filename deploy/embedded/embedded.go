@@ -60,6 +60,9 @@ type Options struct {
 	Progress func(stage string, done, total int64)
 	// Logger gets warnings and restarts. Nil is silent.
 	Logger *slog.Logger
+
+	// chosen is told the ports an engine is about to listen on; for tests, which take them first.
+	chosen func(engine string, o Options)
 }
 
 // DefaultPartitions is the partition count of a topic that does not say: enough for six cores with two each.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -349,6 +350,66 @@ func TestTakenPorts(t *testing.T) {
 		if InUse(o.DataDir) {
 			t.Errorf("%s: a failed start keeps the data folder", flag)
 		}
+	}
+}
+
+// A port that another program takes after it was picked, before the engine listens, is picked again. One that the user
+// named is the user's to choose.
+func TestPortsTakenMeanwhile(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var listeners []net.Listener
+	defer func() {
+		for _, l := range listeners {
+			l.Close()
+		}
+	}()
+	tries := map[string]int{}
+	take := func(engine string, o Options) {
+		mu.Lock()
+		defer mu.Unlock()
+		if tries[engine]++; tries[engine] > 2 {
+			return
+		}
+		for _, p := range o.ports() {
+			if p.engine != engine || tries[engine] == 1 && p.serves != engine { // at first one of two, then all
+				continue
+			}
+			l, err := net.Listen("tcp", loopback(*p.port))
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			listeners = append(listeners, l)
+		}
+	}
+	for _, inProcess := range []bool{true, false} {
+		clear(tries)
+		o := all(t.TempDir())
+		o.KafkaInProcess, o.Postgres, o.ClickHouse, o.chosen = inProcess, !inProcess, !inProcess, take
+		e := started(t, o)
+		if len(e.KafkaAddrs) != 1 {
+			t.Errorf("brokers %v", e.KafkaAddrs)
+		}
+		for engine, n := range tries {
+			if n != 3 {
+				t.Errorf("%s was started %d times, want 3: its ports were taken twice", engine, n)
+			}
+		}
+		if !inProcess {
+			if err := opened(t, e).create(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	clear(tries)
+	port, err := choosePort("Postgres", 0, FlagPostgresPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := failsWith[*PortTakenError](t, Options{DataDir: t.TempDir(), Postgres: true, PostgresPort: port, NoFsync: true, chosen: take}, FlagPostgresPort)
+	if taken.Port != port || tries[postgresName] != 1 {
+		t.Errorf("%+v after %d starts", taken, tries[postgresName])
 	}
 }
 

@@ -132,6 +132,9 @@ func (k *kafkaChild) start(ctx context.Context) error {
 
 // answers asks for something that a recovering broker refuses.
 func (k *kafkaChild) answers(ctx context.Context) bool {
+	if !k.log.mentions(kafkaListens) {
+		return false // what answers on the port may be another program's
+	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(loopback(k.order.Port)), kgo.RequestRetries(0))
 	if err != nil {
 		return false

@@ -26,6 +26,7 @@ func serveKafka(o kafkaOrder) int {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		return 1
 	}
+	fmt.Fprintln(os.Stderr, kafkaListens)
 	word, _ := io.ReadAll(io.LimitReader(os.Stdin, int64(len(stopWord))))
 	if strings.HasPrefix(string(word), stopWord) {
 		closeKafka(c, o)
@@ -39,6 +40,9 @@ func serveKafka(o kafkaOrder) int {
 	leaveBetweenRequests(c, o, inOrder)
 	return 3
 }
+
+// kafkaListens is what the child says once the port is its own.
+const kafkaListens = "Kafka listens"
 
 // leaveBetweenRequests ends this process while the broker handles nothing: it handles one request at a time and shows
 // each to the control function first. A clean close would keep the sessions of the clients that died with the parent, and

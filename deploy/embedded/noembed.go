@@ -39,4 +39,4 @@ func ClickHouseChild() {}
 func InUse(string) bool { return false }
 
 // What both builds declare and only the other one uses.
-var _ = []any{Options.checked, Engines{}.running, stopContext}
+var _ = []any{Options.checked, Engines{}.running, Options{}.chosen, stopContext}

@@ -181,7 +181,7 @@ func (p *postgres) settings() []string {
 		"port=" + strconv.Itoa(p.port),
 		"unix_socket_directories=", // a socket path has a length limit that a deep data folder breaks
 		"max_connections=200",
-		"shared_buffers=256MB",
+		"shared_buffers=512MB",
 		"work_mem=16MB",
 		"maintenance_work_mem=128MB",
 		"max_wal_size=4GB",
@@ -238,12 +238,27 @@ func (p *postgres) startOnce(ctx context.Context) error {
 }
 
 func (p *postgres) answers(ctx context.Context) bool {
+	if !p.listens() {
+		return false // what answers on the port may be another program's
+	}
 	conn, err := pgx.Connect(ctx, p.url())
 	if err != nil {
 		return false
 	}
 	defer conn.Close(ctx)
 	return conn.Ping(ctx) == nil
+}
+
+// listens says whether this very process has said in its pid file that it is ready (Postgres sources, "pidfile.h": the
+// first line is the pid, the eighth the status).
+func (p *postgres) listens() bool {
+	b, err := os.ReadFile(filepath.Join(p.dir, "postmaster.pid"))
+	if err != nil {
+		return false
+	}
+	lines := strings.Split(string(b), "\n")
+	const status = 7
+	return len(lines) > status && strings.TrimSpace(lines[0]) == strconv.Itoa(p.cmd.Process.Pid) && strings.TrimSpace(lines[status]) == "ready"
 }
 
 func (p *postgres) url() string {

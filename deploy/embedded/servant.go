@@ -17,6 +17,8 @@ import (
 const (
 	// startLimit is how long an engine may take to answer; recovery of a large log is the slow case.
 	startLimit = 2 * time.Minute
+	// answerLimit bounds one question to a starting engine: another program on its port may never answer.
+	answerLimit = 2 * time.Second
 	// readyPoll is how often a starting engine is asked.
 	readyPoll = 20 * time.Millisecond
 )
@@ -119,11 +121,18 @@ func (s *servant) name() string      { return s.engine }
 func (s *servant) child() *process   { return s.process }
 func (s *servant) logFile() *logFile { return s.log }
 
+// answersSoon asks within answerLimit.
+func answersSoon(ctx context.Context, answers func(context.Context) bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	return answers(ctx)
+}
+
 // ready waits until the engine answers or its process has ended.
 func (p *process) ready(ctx context.Context, answers func(context.Context) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	for !answers(ctx) {
+	for !answersSoon(ctx, answers) {
 		if p.ended() {
 			return fmt.Errorf("it ended: %v", p.err)
 		}

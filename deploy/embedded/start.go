@@ -70,6 +70,7 @@ func (e *Engines) start(ctx context.Context, o Options) error {
 	if err := waitForOrphans(ctx, o); err != nil {
 		return err
 	}
+	asked := o
 	o, err := choosePorts(o)
 	if err != nil {
 		return err
@@ -80,13 +81,19 @@ func (e *Engines) start(ctx context.Context, o Options) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	if o.Kafka {
-		g.Go(func() error { return e.startKafka(ctx, o) })
+		g.Go(func() error {
+			return onPorts(asked, o, kafkaName, func(o Options) error { return e.startKafka(ctx, o) })
+		})
 	}
 	if o.Postgres {
-		g.Go(func() error { return e.startPostgres(ctx, o, pgDir) })
+		g.Go(func() error {
+			return onPorts(asked, o, postgresName, func(o Options) error { return e.startPostgres(ctx, o, pgDir) })
+		})
 	}
 	if o.ClickHouse {
-		g.Go(func() error { return e.startClickHouse(ctx, o, chDir) })
+		g.Go(func() error {
+			return onPorts(asked, o, clickHouseName, func(o Options) error { return e.startClickHouse(ctx, o, chDir) })
+		})
 	}
 	return g.Wait()
 }
@@ -124,29 +131,98 @@ func waitForChild(ctx context.Context, engine, lockPath string, report func(stri
 	return nil
 }
 
+// enginePort is a port of an engine: where the options keep it, and the flag that names it.
+type enginePort struct {
+	engine, serves string // "ClickHouse", "ClickHouse's HTTP"
+	wanted         bool
+	port           *int
+	flag           string
+}
+
+func (o *Options) ports() []enginePort {
+	return []enginePort{
+		{kafkaName, kafkaName, o.Kafka, &o.KafkaPort, FlagKafkaPort},
+		{postgresName, postgresName, o.Postgres, &o.PostgresPort, FlagPostgresPort},
+		{clickHouseName, clickHouseName, o.ClickHouse, &o.ClickHousePort, FlagClickHousePort},
+		{clickHouseName, "ClickHouse's HTTP", o.ClickHouse, &o.ClickHouseHTTPPort, FlagClickHouseHTTPPort},
+	}
+}
+
+// The engines, as errors name them.
+const (
+	kafkaName      = "Kafka"
+	postgresName   = "Postgres"
+	clickHouseName = "ClickHouse"
+)
+
 // choosePorts checks the given ports and picks the others.
 func choosePorts(o Options) (Options, error) {
-	for _, p := range []struct {
-		wanted bool
-		engine string
-		port   *int
-		flag   string
-	}{
-		{o.Kafka, "Kafka", &o.KafkaPort, FlagKafkaPort},
-		{o.Postgres, "Postgres", &o.PostgresPort, FlagPostgresPort},
-		{o.ClickHouse, "ClickHouse", &o.ClickHousePort, FlagClickHousePort},
-		{o.ClickHouse, "ClickHouse's HTTP", &o.ClickHouseHTTPPort, FlagClickHouseHTTPPort},
-	} {
+	for _, p := range o.ports() {
 		if !p.wanted {
 			continue
 		}
-		port, err := choosePort(p.engine, *p.port, p.flag)
+		port, err := choosePort(p.serves, *p.port, p.flag)
 		if err != nil {
 			return o, err
 		}
 		*p.port = port
 	}
 	return o, nil
+}
+
+// portTries bounds how often an engine is started because its ports were taken before it listened on them.
+const portTries = 5
+
+// onPorts starts an engine. Between choosing a port and listening on it another program may take it: then one that was
+// picked is picked again; for one that the user named there is no other.
+func onPorts(asked, o Options, engine string, start func(Options) error) error {
+	for try := 1; ; try++ {
+		if o.chosen != nil {
+			o.chosen(engine, o)
+		}
+		err := start(o)
+		if err == nil || try == portTries {
+			return err
+		}
+		taken, other := retake(asked, &o, engine, err)
+		if other != nil {
+			return other
+		}
+		if !taken {
+			return err
+		}
+	}
+}
+
+// retake picks those ports of an engine again that others listen on, and says whether there was one.
+func retake(asked Options, o *Options, engine string, failed error) (bool, error) {
+	var said *PortTakenError
+	known := errors.As(failed, &said)
+	taken := false
+	named := asked.ports()
+	for i, p := range o.ports() {
+		if p.engine != engine || portFree(*p.port) && !(known && said.Port == *p.port) {
+			continue
+		}
+		if *named[i].port != 0 {
+			return true, &PortTakenError{Engine: p.serves, Port: *p.port, Flag: p.flag}
+		}
+		port, err := choosePort(p.serves, 0, p.flag)
+		if err != nil {
+			return true, err
+		}
+		*p.port, taken = port, true
+	}
+	return taken, nil
+}
+
+// supervise watches over an engine, in place of one that found its ports taken.
+func supervise(place **supervisor, with engine, o Options) *supervisor {
+	if old := *place; old != nil {
+		_ = old.stop(context.Background()) // it does not run: this closes its log
+	}
+	*place = newSupervisor(with, o)
+	return *place
 }
 
 // fetchEngines makes sure that the engines are in the cache and returns their folders.
@@ -195,8 +271,8 @@ func (e *Engines) startKafka(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	e.kafka, e.KafkaAddrs = newSupervisor(k, o), []string{loopback(o.KafkaPort)}
-	return e.kafka.start(ctx)
+	e.KafkaAddrs = []string{loopback(o.KafkaPort)}
+	return supervise(&e.kafka, k, o).start(ctx)
 }
 
 func (e *Engines) startPostgres(ctx context.Context, o Options, dir string) error {
@@ -204,8 +280,8 @@ func (e *Engines) startPostgres(ctx context.Context, o Options, dir string) erro
 	if err != nil {
 		return err
 	}
-	e.postgres, e.PostgresURL = newSupervisor(p, o), p.url()
-	return e.postgres.start(ctx)
+	e.PostgresURL = p.url()
+	return supervise(&e.postgres, p, o).start(ctx)
 }
 
 func (e *Engines) startClickHouse(ctx context.Context, o Options, dir string) error {
@@ -213,11 +289,10 @@ func (e *Engines) startClickHouse(ctx context.Context, o Options, dir string) er
 	if err != nil {
 		return err
 	}
-	e.clickhouse = newSupervisor(c, o)
 	e.ClickHouseURL = "clickhouse://default@" + loopback(c.port) + "/default"
 	e.AnalystURL = "clickhouse://analyst@" + loopback(c.port) + "/default"
 	e.ClickHouseHTTP = "http://" + loopback(c.httpPort)
-	return e.clickhouse.start(ctx)
+	return supervise(&e.clickhouse, c, o).start(ctx)
 }
 
 // Stop ends the engines cleanly, side by side, within StopLimit; what does not end by then is killed. It may be called

@@ -339,7 +339,7 @@ var benchTables = [...]struct{ name, columns, of string }{
 func (b *ledgerBench) baselines(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, fmt.Sprintf(`
 		DROP TABLE IF EXISTS copied_transfers, copied_results, copied_payments, plain_accounts, plain_transfers;
-		CREATE TABLE copied_transfers (LIKE transfers INCLUDING ALL);
+		CREATE TABLE copied_transfers (LIKE transfers INCLUDING ALL, PRIMARY KEY (shard, number), UNIQUE (debit_account, debit_version), UNIQUE (credit_account, credit_version));
 		CREATE TABLE copied_results (LIKE results INCLUDING ALL);
 		CREATE TABLE copied_payments (LIKE payments INCLUDING ALL);
 		CREATE TABLE plain_accounts (id bigint PRIMARY KEY, balance bigint NOT NULL DEFAULT %d CHECK (balance >= 0), version bigint NOT NULL DEFAULT 0) WITH (fillfactor = 60);

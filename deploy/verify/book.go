@@ -150,13 +150,14 @@ func balancesAreSums(ctx context.Context, tx pgx.Tx) (Row, error) {
 	f := finding{promise: "each balance = the sum of its transfers"}
 	rows, err := tx.Query(ctx, `
 		WITH moved AS (
-			SELECT account, sum(debit) AS debits, sum(credit) AS credits, count(*) AS transfers FROM (
-				SELECT debit_account AS account, amount AS debit, 0 AS credit FROM transfers
-				UNION ALL SELECT credit_account, 0, amount FROM transfers) both_sides
+			SELECT account, sum(debit) AS debits, sum(credit) AS credits, count(*) AS transfers, sum(version) AS versions FROM (
+				SELECT debit_account AS account, debit_version AS version, amount AS debit, 0 AS credit FROM transfers
+				UNION ALL SELECT credit_account, credit_version, 0, amount FROM transfers) both_sides
 			GROUP BY account)
 		SELECT a.key, a.debits_posted::text, a.credits_posted::text, a.version, coalesce(m.debits, 0)::text, coalesce(m.credits, 0)::text, coalesce(m.transfers, 0)
 		FROM accounts a FULL JOIN moved m ON m.account = a.id
-		WHERE a.id IS NULL OR a.debits_posted <> coalesce(m.debits, 0) OR a.credits_posted <> coalesce(m.credits, 0) OR a.version <> coalesce(m.transfers, 0)`)
+		WHERE a.id IS NULL OR a.debits_posted <> coalesce(m.debits, 0) OR a.credits_posted <> coalesce(m.credits, 0) OR a.version <> coalesce(m.transfers, 0)
+			OR coalesce(m.versions, 0) <> a.version::numeric * (a.version + 1) / 2`)
 	if err != nil {
 		return Row{}, err
 	}
@@ -170,7 +171,7 @@ func balancesAreSums(ctx context.Context, tx pgx.Tx) (Row, error) {
 			f.breach("transfers name an account that does not exist")
 			return nil
 		}
-		f.breach("%s has debits %s, credits %s, version %d; its %d transfers make %s and %s", *key, *debits, *credits, *version, transfers, wantDebits, wantCredits)
+		f.breach("%s has debits %s, credits %s, version %d; its %d transfers make %s and %s, or two of them have the same version", *key, *debits, *credits, *version, transfers, wantDebits, wantCredits)
 		return nil
 	}); err != nil {
 		return Row{}, err
@@ -273,7 +274,7 @@ func (v *verifier) chain(ctx context.Context, _ *decided) ([]Row, error) {
 		for last < len(batches) && batches[last].shard == batches[first].shard && last-first < chainWindow {
 			last++
 		}
-		transfers, err := v.transfers(ctx, batches[first:last])
+		transfers, err := v.transfers(ctx, batches[first:last], &f)
 		if err != nil {
 			return nil, err
 		}
@@ -352,7 +353,7 @@ type chained struct {
 }
 
 // transfers reads the transfers of neighbouring batches of one shard.
-func (v *verifier) transfers(ctx context.Context, batches []batch) (map[int64]chained, error) {
+func (v *verifier) transfers(ctx context.Context, batches []batch, f *finding) (map[int64]chained, error) {
 	last := batches[len(batches)-1]
 	rows, err := v.pg.Query(ctx, `SELECT number, batch, sequence, debit_account, debit_version, credit_account, credit_version, amount, event_time, currency, kind
 		FROM transfers WHERE shard = $1 AND number >= $2 AND number < $3`, last.shard, batches[0].firstTransfer, last.firstTransfer+int64(last.transfers))
@@ -366,6 +367,9 @@ func (v *verifier) transfers(ctx context.Context, batches []batch) (map[int64]ch
 	_, err = pgx.ForEachRow(rows, []any{&p.Number, &p.batch, &p.Sequence, &p.DebitID, &p.DebitVersion, &p.CreditID, &p.CreditVersion, &p.Amount, &at, &currency, &p.Kind}, func() error {
 		p.Shard, p.Time = last.shard, at.UTC()
 		p.Currency, _ = events.ParseCurrency(currency)
+		if _, twice := all[p.Number]; twice { // no key covers the months
+			f.breach("shard %d, batch %d: two transfers have the number %d", p.Shard, p.batch, p.Number)
+		}
 		all[p.Number] = p
 		return nil
 	})

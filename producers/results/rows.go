@@ -106,7 +106,8 @@ func (p *publisher) results(ctx context.Context, windows []window) ([]row, error
 	return rows, err
 }
 
-// transfers fills in what each result moved.
+// transfers fills in what each result moved. A transfer's time is its result's, or, where that was closed, a later one that
+// was open: so Postgres looks into the months between, and mostly into one.
 func (p *publisher) transfers(ctx context.Context, rows []row) error {
 	type place struct {
 		shard  int32
@@ -115,11 +116,12 @@ func (p *publisher) transfers(ctx context.Context, rows []row) error {
 	at := map[place]*row{}
 	var shards []int32
 	var numbers []int64
+	var times []time.Time
 	for i := range rows {
 		for n := range int64(rows[i].transfers) {
 			number := rows[i].firstTransfer + n
 			at[place{rows[i].shard, number}] = &rows[i]
-			shards, numbers = append(shards, rows[i].shard), append(numbers, number)
+			shards, numbers, times = append(shards, rows[i].shard), append(numbers, number), append(times, rows[i].eventTime)
 		}
 	}
 	if len(numbers) == 0 {
@@ -127,11 +129,12 @@ func (p *publisher) transfers(ctx context.Context, rows []row) error {
 	}
 	found, err := p.pg.Query(ctx, `
 		SELECT w.shard, w.number, t.id, d.key, c.key, t.amount, t.currency, t.kind
-		FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY w(shard, number, place)
-		CROSS JOIN LATERAL (SELECT * FROM transfers WHERE shard = w.shard AND number = w.number OFFSET 0) t
+		FROM unnest($1::int[], $2::bigint[], $3::timestamptz[]) WITH ORDINALITY w(shard, number, at, place)
+		CROSS JOIN LATERAL (SELECT * FROM transfers WHERE shard = w.shard AND number = w.number
+			AND event_time >= w.at AND event_time <= greatest(w.at, (SELECT max(until) FROM closed_periods)) OFFSET 0) t
 		CROSS JOIN LATERAL (SELECT key FROM accounts WHERE id = t.debit_account OFFSET 0) d
 		CROSS JOIN LATERAL (SELECT key FROM accounts WHERE id = t.credit_account OFFSET 0) c
-		ORDER BY w.place`, shards, numbers)
+		ORDER BY w.place`, shards, numbers, times)
 	if err != nil {
 		return err
 	}

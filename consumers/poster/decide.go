@@ -1,6 +1,7 @@
 package poster
 
 import (
+	"math"
 	"time"
 
 	"sluice/pipelines/ledger"
@@ -47,6 +48,7 @@ func (k *knowledge) loan(id string) *lending.Loan {
 type book interface {
 	Advance(shard int32, at time.Time)
 	Apply(linked []ledger.Transfer) ledger.Code
+	Funds(key ledger.AccountKey) int64
 	Posted() []ledger.Posted
 	Steps() []ledger.Step
 }
@@ -71,7 +73,7 @@ func (k *knowledge) advance(e *entry, b book) {
 	before := len(b.Steps())
 	b.Advance(e.shard, e.when())
 	for _, s := range b.Steps()[before:] {
-		if p := k.payment(string(s.Pending)); p != nil {
+		if p := k.payment(payments.HeldBy(s.Pending)); p != nil {
 			k.nextPayments[p.ID] = p.Expire(e.when())
 		}
 	}
@@ -101,21 +103,7 @@ func (k *knowledge) decide(e *entry, b book, post payments.Postings) string {
 func (k *knowledge) decidePayment(e *entry, b book, post payments.Postings) string {
 	id := e.decision.Event.PaymentID
 	before := k.payment(id)
-	step := payments.Plan(&e.decision, e.shard, before, post)
-	code, next := step.Code, step.Next
-	if code == "" {
-		got := b.Apply(step.Transfers)
-		if got == ledger.InsufficientFunds && step.Otherwise != nil {
-			got = b.Apply(step.Otherwise)
-		}
-		if code = got.String(); got != ledger.OK {
-			if next = step.Refused; next != nil {
-				next.Code = code
-			}
-		} else if step.Done != "" {
-			code = step.Done
-		}
-	}
+	code, next := payments.Plan(&e.decision, e.shard, before, post, b.Funds).Post(b.Apply)
 	if next != nil {
 		k.nextPayments[id] = next
 		if before == nil {
@@ -155,6 +143,12 @@ func (d *dryBook) Apply(linked []ledger.Transfer) ledger.Code {
 	return ledger.OK
 }
 
+// Funds says that everybody has enough, and keeps the name of the account.
+func (d *dryBook) Funds(key ledger.AccountKey) int64 {
+	d.keys[key] = true
+	return math.MaxInt64
+}
+
 // Advance lets nothing expire: the accounts of what may are known.
 func (d *dryBook) Advance(int32, time.Time) {}
 
@@ -182,4 +176,19 @@ func (w *wetBook) Apply(linked []ledger.Transfer) ledger.Code {
 		}
 	}
 	return code
+}
+
+// Funds is payments.Funds. Of an account that is not loaded it says nothing is there: once it is, everything is decided again.
+func (w *wetBook) Funds(key ledger.AccountKey) int64 {
+	a := w.Account(key)
+	switch {
+	case a == nil:
+		if !w.closed[key] {
+			w.missing = append(w.missing, key)
+		}
+		return 0
+	case !a.Floored:
+		return math.MaxInt64
+	}
+	return a.Available() - a.Floor
 }

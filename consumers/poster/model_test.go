@@ -292,8 +292,10 @@ func (n *naive) giveBack(p *naivePayment, parts []int64) {
 	p.settled = p.settled || p.stage == "settled"
 	for i, x := range p.parts {
 		kept := min(parts[i], x.frozen)
-		n.take(x.kept, p.from, kept)
-		n.take(x.kept, x.to, x.frozen-kept)
+		if x.frozen > 0 {
+			n.take(x.kept, p.from, kept)
+			n.take(x.kept, x.to, x.frozen-kept)
+		}
 		if !n.take(x.to, p.from, parts[i]-kept) {
 			n.take("suspense", p.from, parts[i]-kept)
 			x.lost += parts[i] - kept
@@ -728,22 +730,25 @@ func randomDecision(rng *rand.Rand, shard int) events.Decision {
 	d := payment(purposes[rng.IntN(len(purposes))], byWallet, pick(own...), "", 1+rng.Int64N(1000))
 	e := &d.Event
 	e.CounterpartyID, e.MerchantID = pick("A", "B", "C", "D", "E"), pick("M", "N")
-	if rng.IntN(3) == 0 {
+	if rng.IntN(2) == 0 {
 		e.Method = byCard
 	}
-	if e.Method == byCard && rng.IntN(2) == 0 {
+	if e.Method == byCard && rng.IntN(3) > 0 {
 		e.Kind = events.PaymentAuthorized
 	}
-	e.PaymentID = fmt.Sprintf("%s%d", e.CustomerID, rng.IntN(8))
+	e.PaymentID = fmt.Sprintf("%s%d", e.CustomerID, rng.IntN(12))
 	e.Source, e.ID = "app", fmt.Sprintf("%d.%d", shard, rng.IntN(1500))
-	core(rng, e, pick)
 	d.Verdict = []events.Verdict{events.Approve, events.Approve, events.Approve, events.Approve, events.Approve, events.Review, events.Decline, events.Observed, events.Duplicate}[rng.IntN(9)]
+	core(rng, e, pick)
 	if rng.IntN(5) > 1 {
 		later := []events.Kind{events.PaymentRefunded, events.PaymentRefunded, events.PaymentChargedBack, events.PaymentFailed, events.PaymentSettled,
 			events.PaymentCaptured, events.PaymentCaptured, events.PaymentCaptured, events.PaymentSettled, events.PaymentVoided, events.PaymentVoided,
 			events.PaymentDisputed, events.PaymentDisputed, events.PaymentDisputed, events.PaymentEvidenceSubmitted, events.PaymentDisputeDecided,
 			events.PaymentDisputeDecided, events.PaymentRepresented, events.PaymentRepresented, events.PaymentRerouted, events.PaymentRerouted}
 		e.Kind = later[rng.IntN(len(later))]
+		if rng.IntN(3) > 0 {
+			e.Amount, e.Splits = 1+e.Amount/5, nil
+		}
 		if rng.IntN(10) == 0 {
 			e.CustomerID = pick(own...)
 		}
@@ -758,7 +763,7 @@ func core(rng *rand.Rand, e *events.Event, pick func(...string) string) {
 	}
 	if e.Purpose == purchase && e.Amount > 2 && rng.IntN(2) == 0 {
 		first := 1 + rng.Int64N(e.Amount-1)
-		e.Splits = []events.Split{{MerchantID: "M", Amount: first}, {MerchantID: pick("N", "N", "N", "O"), Amount: e.Amount - first}}
+		e.Splits = []events.Split{{MerchantID: "M", Amount: first}, {MerchantID: pick("N", "N", "N", "N", "N", "O"), Amount: e.Amount - first}}
 		e.MerchantID = "M"
 	} else if rng.IntN(8) == 0 {
 		e.MerchantID = "O"

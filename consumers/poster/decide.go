@@ -15,11 +15,14 @@ type knowledge struct {
 	counted  map[identity]bool // events that counted before
 	payments map[string]*payments.Payment
 	loans    map[string]*lending.Loan
+	waiting  map[place][]early // in order of arrival
 
 	newCounted   map[identity]bool
 	nextPayments map[string]*payments.Payment
 	nextLoans    map[string]*lending.Loan
 	initiatedBy  map[string]*entry // payments the batch has initiated
+	nextWaiting  map[place][]early
+	took         []applied // early events that took effect
 }
 
 // forget drops what has been decided, so that the batch can be decided again.
@@ -28,6 +31,7 @@ func (k *knowledge) forget() {
 	k.nextPayments = map[string]*payments.Payment{}
 	k.nextLoans = map[string]*lending.Loan{}
 	k.initiatedBy = map[string]*entry{}
+	k.nextWaiting, k.took = map[place][]early{}, k.took[:0]
 }
 
 func (k *knowledge) payment(id string) *payments.Payment {
@@ -102,15 +106,19 @@ func (k *knowledge) decide(e *entry, b book, post payments.Postings) string {
 
 func (k *knowledge) decidePayment(e *entry, b book, post payments.Postings) string {
 	id := e.decision.Event.PaymentID
-	before := k.payment(id)
+	before, posted := k.payment(id), len(b.Posted())
 	code, next := payments.Plan(&e.decision, e.shard, before, post, b.Funds).Post(b.Apply)
 	if next != nil {
 		k.nextPayments[id] = next
 		if before == nil {
 			k.initiatedBy[id] = e
 		}
+		k.apply(e, b, post)
 	}
-	return code
+	if len(b.Posted()) > posted {
+		return ledger.OK.String() // also where only what came early moved money
+	}
+	return k.await(e, code)
 }
 
 func (k *knowledge) decideLoan(e *entry, b book) string {

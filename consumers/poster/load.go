@@ -76,6 +76,7 @@ func (s *session) begin(ctx context.Context, b *batch) error {
 	due, clocks := b.due()
 	q.Queue(sqlPayments, b.paymentIDs(), due, clocks)
 	q.Queue(sqlHolds, b.heldIDs(), due, clocks)
+	q.Queue(sqlEarly, b.paymentIDs())
 	q.Queue(sqlLoans, b.loanIDs())
 	r := s.conn.SendBatch(ctx, &q)
 	err := errors.Join(readBegin(r, b, index), r.Close())
@@ -112,6 +113,9 @@ func readBegin(r pgx.BatchResults, b *batch, index []int) error {
 		return err
 	}
 	if err := b.readHolds(r); err != nil {
+		return err
+	}
+	if err := b.readEarly(r); err != nil {
 		return err
 	}
 	return b.readLoans(r)

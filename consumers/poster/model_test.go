@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
+	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -24,17 +26,21 @@ type naive struct {
 	clock    [2]time.Time     // by shard
 	payments map[string]*naivePayment
 	seen     map[string]bool
+	waiting  map[string][]*events.Decision // that came early, by payment and shard
+	moves    int                           // of money
+	answers  []string                      // that waiting events got in the end
 }
 
 type naivePayment struct {
 	customer, from string
 	parts          []*naivePart // by payee; one, unless it is a purchase from several merchants
+	contested      bool         // was disputed once
+	represented    bool         // once
 	stage          string       // "live", "settled", "refunded", "charged_back", "disputed", "expired", "over": voided or failed; "" if it never passed
 	settled        bool         // what a dispute or charge-back ends in once it is undone
 	channel        string       // that was named
 	clears         bool         // from is a clearing account
 	disputable     bool
-	answered       bool // evidence was submitted
 	respondBy      time.Time
 	shard          int
 	twice          bool // in two steps
@@ -73,6 +79,9 @@ func asset(name string) bool { return strings.HasPrefix(name, "clearing") || nam
 func (n *naive) take(from, to string, amount int64) bool {
 	if !n.has(from, amount) {
 		return false
+	}
+	if amount > 0 {
+		n.moves++
 	}
 	n.balance[from] -= amount
 	if asset(from) { // assets grow when they pay
@@ -197,6 +206,73 @@ func (n *naive) apply(d *events.Decision, shard int) string {
 		return "duplicate"
 	}
 	n.seen[e.Source+"|"+e.ID] = true
+	at, moves, begins := fmt.Sprint(e.PaymentID, " ", shard), n.moves, n.payments[e.PaymentID] == nil
+	code := n.once(d, shard)
+	if changes(code, begins) {
+		n.retry(at, e.Time, shard)
+	}
+	switch {
+	case n.moves > moves:
+		return "posted"
+	case n.early(n.payments[e.PaymentID], code) && len(n.waiting[at]) < 16:
+		n.waiting[at] = append(n.waiting[at], d)
+		return "awaits_payment"
+	}
+	return code
+}
+
+// changes says whether an event with this answer made its payment another.
+func changes(code string, begins bool) bool {
+	switch code {
+	case "posted", "recorded", "released", "rerouted", "authorized":
+		return true
+	case "ignored", "payment_unknown":
+		return false
+	}
+	return begins
+}
+
+// early says whether a later moment could have another answer.
+func (n *naive) early(p *naivePayment, code string) bool {
+	switch code {
+	case "payment_unknown":
+		return true
+	case "payment_not_posted":
+		return p.holds
+	case "no_open_dispute":
+		return !p.contested && p.left() > 0
+	case "nothing_charged_back":
+		return !p.represented && !p.contested && p.left() > 0
+	}
+	return false
+}
+
+// retry asks again what waited, the oldest first, until nothing more comes of it.
+func (n *naive) retry(at string, now time.Time, shard int) {
+	for again := true; again; {
+		again = false
+		all := slices.Clone(n.waiting[at])
+		sort.SliceStable(all, func(i, j int) bool { return all[i].Event.Time.Before(all[j].Event.Time) })
+		for i, d := range all {
+			if now.Sub(d.Event.Time) > 24*time.Hour {
+				continue
+			}
+			p := n.payments[d.Event.PaymentID]
+			code := n.once(d, shard)
+			if n.early(p, code) {
+				continue
+			}
+			n.answers = append(n.answers, code)
+			n.waiting[at] = slices.Delete(all, i, i+1)
+			again = true
+			break
+		}
+	}
+}
+
+// once is the answer to an event as things stand.
+func (n *naive) once(d *events.Decision, shard int) string {
+	e := &d.Event
 	p := n.payments[e.PaymentID]
 	switch {
 	case e.Kind == events.PaymentInitiated || e.Kind == events.PaymentAuthorized && p == nil && e.Method == byCard:
@@ -482,7 +558,7 @@ func (n *naive) dispute(p *naivePayment, e *events.Event) string {
 	}
 	n.free(p)
 	p.settled = p.settled || p.stage == "settled"
-	p.stage, p.answered, p.respondBy = "disputed", false, e.RespondBy
+	p.stage, p.contested, p.respondBy = "disputed", true, e.RespondBy
 	for i, x := range p.parts {
 		x.claimed, x.frozen = parts[i], min(parts[i], n.balance[x.to]-n.held[x.to])
 		if x.frozen > 0 {
@@ -559,6 +635,7 @@ func (n *naive) represent(p *naivePayment, e *events.Event) string {
 		recovered := min(parts[i], x.lost)
 		n.take(p.from, "suspense", recovered)
 		n.take(p.from, x.to, parts[i]-recovered)
+		p.represented = true
 		x.lost, x.back, x.charged = x.lost-recovered, x.back-parts[i], x.charged-parts[i]
 	}
 	p.end()
@@ -678,7 +755,7 @@ func TestPosterEqualsNaiveModel(t *testing.T) {
 	for _, code := range []string{"posted", "insufficient_funds", "same_account", "authorized", "released", "authorization_expired",
 		"capture_exceeds_authorization", "refund_exceeds_payment", "payment_settled", "payment_not_posted", "payment_exists", "duplicate", "recorded",
 		"payment_of_another_channel", "merchant_without_share", "payment_disputed", "dispute_not_possible", "no_open_dispute", "evidence_late",
-		"nothing_charged_back", "rerouted"} {
+		"nothing_charged_back", "rerouted", "awaits_payment", "early posted", "early recorded"} {
 		if count[code] == 0 {
 			t.Errorf("no decision was answered %s: %v", code, count)
 		}
@@ -690,7 +767,7 @@ func runModel(t *testing.T, rng *rand.Rand) (seen []string) {
 	url := migrated(t)
 	conn := reader(t, url)
 	shards := [2]*writer{newWriter(t, url, payments0), newWriter(t, url, part{schemas.PaymentsDecided, 1})}
-	model := &naive{balance: map[string]int64{}, held: map[string]int64{}, payments: map[string]*naivePayment{}, seen: map[string]bool{}}
+	model := &naive{balance: map[string]int64{}, held: map[string]int64{}, payments: map[string]*naivePayment{}, seen: map[string]bool{}, waiting: map[string][]*events.Decision{}}
 	now := start
 	var at [2]int64
 	for range 16 {
@@ -715,6 +792,10 @@ func runModel(t *testing.T, rng *rand.Rand) (seen []string) {
 	}
 	checkBook(t, conn)
 	checkBalances(t, conn, model)
+	for _, code := range model.answers {
+		seen = append(seen, "early "+code)
+	}
+	checkEarly(t, conn, model)
 	for shard := range 2 {
 		checkHeld(t, conn, model, shard)
 	}
@@ -781,6 +862,27 @@ func settleCore(rng *rand.Rand, e *events.Event) {
 		e.Evidence = "drawer 7"
 	case events.PaymentDisputeDecided:
 		e.Outcome = eventsv1.DisputeOutcome(1 + rng.IntN(2))
+	}
+}
+
+// checkEarly holds what waits, and what has waited, against the model's.
+func checkEarly(t *testing.T, conn *pgx.Conn, model *naive) {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), "SELECT code FROM early_events ORDER BY code")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := slices.Clone(model.answers)
+	for _, all := range model.waiting {
+		want = append(want, make([]string, len(all))...)
+	}
+	slices.Sort(want)
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("early events were answered %q, want %q", got, want)
 	}
 }
 

@@ -240,9 +240,9 @@ func (n *naive) early(p *naivePayment, code string) bool {
 	case "payment_not_posted":
 		return p.holds
 	case "no_open_dispute":
-		return !p.contested && p.left() > 0
+		return !p.contested && (p.left() > 0 || p.holds)
 	case "nothing_charged_back":
-		return !p.represented && !p.contested && p.left() > 0
+		return !p.represented && !p.contested && (p.left() > 0 || p.holds)
 	}
 	return false
 }

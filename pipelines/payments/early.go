@@ -23,9 +23,12 @@ func Early(p *Payment, code string) bool {
 	case CodeNotPosted: // a settlement, refund, charge-back or dispute before the capture
 		return p.Status == Authorized
 	case CodeNoDispute:
-		return p.Dispute == nil && p.Left() > 0
+		return p.Dispute == nil && p.goesOn()
 	case CodeNotChargedBack:
-		return p.Represented == 0 && p.Dispute == nil && p.Left() > 0
+		return p.Represented == 0 && p.Dispute == nil && p.goesOn()
 	}
 	return false
 }
+
+// goesOn says whether there is money of the payment to contest, or there will be once it is captured.
+func (p *Payment) goesOn() bool { return p.Left() > 0 || p.Status == Authorized }

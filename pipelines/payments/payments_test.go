@@ -369,6 +369,11 @@ func checkPayment(t *rapid.T, h *house, code string) {
 	if open := p.Dispute.open(); open != (p.Status == Disputed) || open && p.DueAt.IsZero() || !open && p.Dispute != nil && p.Dispute.Frozen != 0 {
 		t.Fatalf("after %s: %+v, its dispute is %+v", code, p, p.Dispute)
 	}
+	pays, paid := p.cleared()
+	waits := p.Status == InReview || p.Status == Authorized || p.Status == Disputed || p.Status == Posted && (pays || paid)
+	if waits == p.DueAt.IsZero() {
+		t.Fatalf("after %s: %+v is due at %s", code, p, p.DueAt)
+	}
 	checkShares(t, p)
 	checkAccounts(t, h, p)
 }

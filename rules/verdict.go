@@ -2,6 +2,7 @@ package rules
 
 import (
 	"sluice/schemas/events"
+	eventsv1 "sluice/schemas/events/v1"
 )
 
 // Outcome is what a ruleset says of one event. Its slices are the frame's: good until the next Reset.
@@ -26,6 +27,17 @@ func (o *Outcome) reset() {
 // Asks says whether events of a kind want a verdict.
 func Asks(kind events.Kind) bool {
 	return kind == events.PaymentInitiated || kind == events.LoanApplied
+}
+
+// AsksOf says whether an event wants a verdict. Reserves, their release and what a payment channel pays the house are the
+// house's own settlement: nobody asks for them, so they are observed.
+func AsksOf(e *events.Event) bool {
+	switch e.Purpose {
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE,
+		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
+		return false
+	}
+	return Asks(e.Kind)
 }
 
 // Evaluate asks every rule of the event's kind.
@@ -68,7 +80,7 @@ func (r *Ruleset) settle(f *Frame, snoozed func(*Rule) bool) {
 		}
 	}
 	o.Score, o.Verdict = all.score, events.Observed
-	if Asks(f.event.Kind) {
+	if AsksOf(f.event) {
 		t := r.Outcomes[f.event.Kind.Family()]
 		o.Verdict = max(free.verdict(t), min(all.verdict(t), events.Review))
 	}

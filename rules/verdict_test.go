@@ -11,6 +11,7 @@ import (
 
 	"sluice/rules/packs"
 	"sluice/schemas/events"
+	eventsv1 "sluice/schemas/events/v1"
 )
 
 // drawn is a rule as it was drawn, and what its condition comes to.
@@ -192,6 +193,10 @@ func TestVerdictIsAsDefined(t *testing.T) {
 		}
 		if last := x.Path[len(x.Path)-1]; !strings.HasSuffix(last, ": "+o.Verdict.String()) {
 			t.Fatalf("%v does not end at %v", x.Path, o.Verdict)
+		}
+		e.Purpose = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE
+		if o := rs.Evaluate(f); o.Verdict != events.Observed || len(o.Charged) > 0 {
+			t.Fatalf("what is the house's own is %s, charging %d brakes", o.Verdict, len(o.Charged))
 		}
 	})
 }

@@ -98,7 +98,7 @@ type shadowVerdict struct {
 
 // shadow stages what the shadow rulesets say of an event that asks for a verdict.
 func (g *gate) shadow(ctx context.Context, t *transaction, d *events.Decision) {
-	if !rules.Asks(d.Event.Kind) || d.Verdict == events.Duplicate {
+	if !rules.AsksOf(&d.Event) || d.Verdict == events.Duplicate {
 		return
 	}
 	for i, said := range g.state.Shadows() {

@@ -60,7 +60,7 @@ func newBatch(records []*kgo.Record, claims []claim) *batch {
 func (b *batch) reset() {
 	b.heads = make(map[int32]head, len(b.shards))
 	b.next = make(map[int32]head, len(b.shards))
-	b.know = knowledge{counted: map[identity]bool{}, payments: map[string]*payments.Payment{}, loans: map[string]*lending.Loan{}}
+	b.know = knowledge{counted: map[identity]bool{}, payments: map[string]*payments.Payment{}, loans: map[string]*lending.Loan{}, waiting: map[place][]early{}}
 	b.accounts, b.places, b.pending = b.accounts[:0], b.places[:0], map[ledger.ID]ledger.Pending{}
 	b.opened, b.closed = map[ledger.AccountKey]int64{}, map[ledger.AccountKey]bool{}
 }

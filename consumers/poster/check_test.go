@@ -35,8 +35,19 @@ func checkBook(t testing.TB, conn *pgx.Conn) {
 					coalesce(sum(amount) FILTER (WHERE step = 'voided'), 0) AS voided, coalesce(sum(amount) FILTER (WHERE step = 'expired'), 0) AS expired
 				FROM hold_steps GROUP BY 1) s USING (id)
 			WHERE (h.amount, h.posted, h.voided, h.expired) IS DISTINCT FROM (s.amount, s.posted, s.voided, s.expired)`,
-		"a payment holds something else than its hold": `
-			SELECT p.id FROM payments p FULL JOIN holds h USING (id) WHERE p.authorized <> coalesce(h.amount, 0) AND p.status <> 'rejected' OR p.held <> coalesce(h.open, 0) OR p.id IS NULL`,
+		"a payment holds something else than its holds": `
+			SELECT p.id FROM payments p FULL JOIN (
+				SELECT split_part(id, E'\x1f', 1) AS id, sum(amount) FILTER (WHERE split_part(id, E'\x1f', 2) IN ('', '0.1', '0.2')) AS amount, sum(open) AS open
+				FROM holds GROUP BY 1) h USING (id)
+			WHERE p.authorized <> coalesce(h.amount, 0) AND p.status <> 'rejected' OR p.held <> coalesce(h.open, 0) OR p.id IS NULL`,
+		"what disputes keep is not what they say": `
+			SELECT k.sum, d.sum FROM (SELECT coalesce(sum(balance), 0) AS sum FROM accounts WHERE type IN ('disputed', 'frozen')) k,
+				(SELECT coalesce(sum((extra -> 'dispute' ->> 'frozen')::bigint), 0) AS sum FROM payments WHERE status = 'disputed') d
+			WHERE k.sum <> d.sum`,
+		"the house has lost something else than suspense says": `
+			SELECT k.sum, d.sum FROM (SELECT coalesce(sum(balance), 0) AS sum FROM accounts WHERE type = 'suspense') k,
+				(SELECT coalesce(sum((extra ->> 'lost')::bigint), 0) AS sum FROM payments) d
+			WHERE k.sum <> d.sum`,
 		"a hold is open past its time": `SELECT h.id FROM holds h JOIN shards s USING (shard) WHERE h.open > 0 AND h.expires_at <= s.clock`,
 		"steps have a gap":             `SELECT shard FROM hold_steps GROUP BY shard, batch HAVING min(number) <> 1 OR max(number) <> count(*)`,
 		"transfers have a gap":         `SELECT shard FROM transfers GROUP BY shard HAVING min(number) <> 1 OR max(number) <> count(*)`,

@@ -1,6 +1,7 @@
 package poster
 
 import (
+	"math"
 	"time"
 
 	"sluice/pipelines/ledger"
@@ -14,11 +15,14 @@ type knowledge struct {
 	counted  map[identity]bool // events that counted before
 	payments map[string]*payments.Payment
 	loans    map[string]*lending.Loan
+	waiting  map[place][]early // in order of arrival
 
 	newCounted   map[identity]bool
 	nextPayments map[string]*payments.Payment
 	nextLoans    map[string]*lending.Loan
 	initiatedBy  map[string]*entry // payments the batch has initiated
+	nextWaiting  map[place][]early
+	took         []applied // early events that took effect
 }
 
 // forget drops what has been decided, so that the batch can be decided again.
@@ -27,6 +31,7 @@ func (k *knowledge) forget() {
 	k.nextPayments = map[string]*payments.Payment{}
 	k.nextLoans = map[string]*lending.Loan{}
 	k.initiatedBy = map[string]*entry{}
+	k.nextWaiting, k.took = map[place][]early{}, k.took[:0]
 }
 
 func (k *knowledge) payment(id string) *payments.Payment {
@@ -47,6 +52,7 @@ func (k *knowledge) loan(id string) *lending.Loan {
 type book interface {
 	Advance(shard int32, at time.Time)
 	Apply(linked []ledger.Transfer) ledger.Code
+	Funds(key ledger.AccountKey) int64
 	Posted() []ledger.Posted
 	Steps() []ledger.Step
 }
@@ -71,7 +77,7 @@ func (k *knowledge) advance(e *entry, b book) {
 	before := len(b.Steps())
 	b.Advance(e.shard, e.when())
 	for _, s := range b.Steps()[before:] {
-		if p := k.payment(string(s.Pending)); p != nil {
+		if p := k.payment(payments.HeldBy(s.Pending)); p != nil {
 			k.nextPayments[p.ID] = p.Expire(e.when())
 		}
 	}
@@ -100,29 +106,19 @@ func (k *knowledge) decide(e *entry, b book, post payments.Postings) string {
 
 func (k *knowledge) decidePayment(e *entry, b book, post payments.Postings) string {
 	id := e.decision.Event.PaymentID
-	before := k.payment(id)
-	step := payments.Plan(&e.decision, e.shard, before, post)
-	code, next := step.Code, step.Next
-	if code == "" {
-		got := b.Apply(step.Transfers)
-		if got == ledger.InsufficientFunds && step.Otherwise != nil {
-			got = b.Apply(step.Otherwise)
-		}
-		if code = got.String(); got != ledger.OK {
-			if next = step.Refused; next != nil {
-				next.Code = code
-			}
-		} else if step.Done != "" {
-			code = step.Done
-		}
-	}
+	before, posted := k.payment(id), len(b.Posted())
+	code, next := payments.Plan(&e.decision, e.shard, before, post, b.Funds).Post(b.Apply)
 	if next != nil {
 		k.nextPayments[id] = next
 		if before == nil {
 			k.initiatedBy[id] = e
 		}
+		k.apply(e, b, post)
 	}
-	return code
+	if len(b.Posted()) > posted {
+		return ledger.OK.String() // also where only what came early moved money
+	}
+	return k.await(e, code)
 }
 
 func (k *knowledge) decideLoan(e *entry, b book) string {
@@ -155,6 +151,12 @@ func (d *dryBook) Apply(linked []ledger.Transfer) ledger.Code {
 	return ledger.OK
 }
 
+// Funds says that everybody has enough, and keeps the name of the account.
+func (d *dryBook) Funds(key ledger.AccountKey) int64 {
+	d.keys[key] = true
+	return math.MaxInt64
+}
+
 // Advance lets nothing expire: the accounts of what may are known.
 func (d *dryBook) Advance(int32, time.Time) {}
 
@@ -182,4 +184,19 @@ func (w *wetBook) Apply(linked []ledger.Transfer) ledger.Code {
 		}
 	}
 	return code
+}
+
+// Funds is payments.Funds. Of an account that is not loaded it says nothing is there: once it is, everything is decided again.
+func (w *wetBook) Funds(key ledger.AccountKey) int64 {
+	a := w.Account(key)
+	switch {
+	case a == nil:
+		if !w.closed[key] {
+			w.missing = append(w.missing, key)
+		}
+		return 0
+	case !a.Floored:
+		return math.MaxInt64
+	}
+	return a.Available() - a.Floor
 }

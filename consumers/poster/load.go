@@ -38,11 +38,14 @@ const (
 	sqlPayments = `
 		SELECT id, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, amount, captured, fee,
 			refunded, charged_back, reversed, authorized, held, status, code, shard, initiated_at, changed_at, payment_channel, due_at, extra
-		FROM payments WHERE id = ANY ($1 || ARRAY(SELECT h.id ` + sqlDue + `))`
-	// sqlHolds has the arguments of sqlPayments: the holds of its payments, and those that are due by the end of the batch.
+		FROM payments WHERE id = ANY ($1 || ARRAY(SELECT split_part(h.id, E'\x1f', 1) ` + sqlDue + `))`
+	// sqlHolds has the arguments of sqlPayments: the holds of its payments, as payments.HoldID names them, and those that are due
+	// by the end of the batch.
 	sqlHolds = `
 		SELECT h.id, h.shard, d.key, c.key, h.amount, h.posted, h.voided, h.expired, h.expires_at, h.currency, h.kind
-		FROM unnest($1::text[] || ARRAY(SELECT h.id ` + sqlDue + `)) AS v (id)
+		FROM (
+			SELECT id FROM unnest($1::text[] || ARRAY(SELECT h.id ` + sqlDue + `)) AS u (id)
+			UNION SELECT o.id FROM unnest($1::text[]) AS u (id) JOIN holds o ON o.id > u.id || E'\x1f' AND o.id < u.id || ' ') AS v (id)
 		JOIN holds h ON h.id = v.id JOIN accounts d ON d.id = h.debit_account JOIN accounts c ON c.id = h.credit_account`
 	sqlDue = `
 		FROM unnest($2::integer[], $3::timestamptz[]) AS v (shard, clock)
@@ -63,6 +66,7 @@ func (s *session) begin(ctx context.Context, b *batch) error {
 	due, clocks := b.due()
 	q.Queue(sqlPayments, b.paymentIDs(), due, clocks)
 	q.Queue(sqlHolds, b.heldIDs(), due, clocks)
+	q.Queue(sqlEarly, b.paymentIDs())
 	q.Queue(sqlLoans, b.loanIDs())
 	r := s.conn.SendBatch(ctx, &q)
 	err := errors.Join(readBegin(r, b, index), r.Close())
@@ -101,6 +105,9 @@ func readBegin(r pgx.BatchResults, b *batch, index []int) error {
 	if err := b.readHolds(r); err != nil {
 		return err
 	}
+	if err := b.readEarly(r); err != nil {
+		return err
+	}
 	return b.readLoans(r)
 }
 
@@ -135,7 +142,7 @@ func (b *batch) heldIDs() []string {
 	all := make([]string, 0, len(b.entries))
 	for i := range b.entries {
 		if e := &b.entries[i]; e.counts() && e.decision.Event.Kind.Family() == events.Payment && e.decision.Event.Kind != events.PaymentInitiated {
-			all = append(all, string(payments.HoldID(e.decision.Event.PaymentID)))
+			all = append(all, e.decision.Event.PaymentID)
 		}
 	}
 	slices.Sort(all)

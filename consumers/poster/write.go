@@ -95,6 +95,7 @@ func (s *session) writeRest(ctx context.Context, b *batch, base func(string) str
 	b.queueAccounts(&rest)
 	b.queueHolds(&rest)
 	b.queuePayments(&rest)
+	b.queueEarly(&rest)
 	b.queueLoans(&rest)
 	b.queueUnreadable(&rest, base)
 	b.queueChain(&rest)

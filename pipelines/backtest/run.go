@@ -160,7 +160,7 @@ func (r *Run) measure(it *Item, d *events.Decision) {
 		return
 	}
 	r.counts.Events++
-	if !rules.Asks(e.Kind) {
+	if !rules.AsksOf(e) {
 		return
 	}
 	r.counts.Asked++

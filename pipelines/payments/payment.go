@@ -31,12 +31,13 @@ const (
 	Failed             // the channel could not carry it out: as Voided
 	Authorized         // money is held for it, of which a part may have been captured
 	Expired            // nothing of what was held was captured in time
+	Disputed           // the payer claims it back; what the payee had of the claim is kept until it is decided
 	statuses           // how many there are
 )
 
 var statusNames = [statuses]string{
 	"none", "posted", "rejected", "in_review", "declined", "settled", "refunded", "charged_back", "voided", "failed",
-	"authorized", "expired",
+	"authorized", "expired", "disputed",
 }
 
 // String returns the status in words: "charged_back".
@@ -71,9 +72,9 @@ type Payment struct {
 	Authorized   int64 // held at first: Amount for a payment in two steps, 0 for one that moved at once
 	Held         int64 // of Authorized: neither captured nor released yet
 	Captured     int64 // moved: what was captured in two steps; else Amount, or 0 if it was not approved or the book refused
-	Fee          int64 // of Captured, kept from the merchant; stays kept on a refund
+	Fee          int64 // of Captured, kept from the payee, in the payee's currency; stays kept on a refund
 	Refunded     int64
-	ChargedBack  int64
+	ChargedBack  int64 // taken back by the payer's bank or by a lost dispute, less what was represented with success
 	Reversed     int64 // given back by a void or a failure, the fee aside
 	Status       Status
 	Code         string // why the book rejected it, "" if it did not
@@ -91,8 +92,10 @@ type Extra struct {
 	Shares      []Share   `json:"shares,omitempty"`      // of a purchase from several merchants
 	Exchange    *Exchange `json:"exchange,omitempty"`    // of a payment in two currencies
 	Dispute     *Dispute  `json:"dispute,omitempty"`     // the last one
-	Represented int64     `json:"represented,omitempty"` // of ChargedBack: taken again from the payer
+	Represented int64     `json:"represented,omitempty"` // once charged back and taken again from the payer: no longer in ChargedBack
 	Lost        int64     `json:"lost,omitempty"`        // of ChargedBack and Reversed: paid by the house, to be recovered
+	Settled     bool      `json:"settled,omitempty"`     // the channel has settled it, though Status says what came after
+	Holds       int       `json:"holds,omitempty"`       // how often its money was held again on another channel
 	Effects     []Effect  `json:"effects,omitempty"`     // what linked postings stand on the payment, the merchant's fee aside
 }
 
@@ -103,6 +106,11 @@ type Share struct {
 	Captured int64  `json:"captured,omitempty"`
 	Fee      int64  `json:"fee,omitempty"`
 	Back     int64  `json:"back,omitempty"` // refunded, charged back or reversed
+	Lost     int64  `json:"lost,omitempty"` // of Back: paid by the house
+
+	ChargedBack int64 `json:"charged_back,omitempty"` // of Back
+	Claimed     int64 `json:"claimed,omitempty"`      // by the open dispute
+	Frozen      int64 `json:"frozen,omitempty"`       // of Claimed: what the merchant had and is kept
 }
 
 // Exchange is what the payee of a payment in two currencies gets.
@@ -115,8 +123,8 @@ type Exchange struct {
 // Dispute is a payer's claim against a payment, from its opening to its decision.
 type Dispute struct {
 	State     string    `json:"state"`            // open, evidence, won or lost
-	Amount    int64     `json:"amount"`           // claimed, minor units
-	Frozen    int64     `json:"frozen,omitempty"` // of the merchant's money, kept until it is decided
+	Amount    int64     `json:"amount"`           // claimed, minor units of the payment's currency
+	Frozen    int64     `json:"frozen,omitempty"` // of Amount: what the payee had and is kept; 0 once it is decided
 	Reason    string    `json:"reason,omitempty"`
 	Evidence  string    `json:"evidence,omitempty"` // where it is kept
 	OpenedAt  time.Time `json:"opened_at"`
@@ -133,7 +141,7 @@ type Effect struct {
 
 // Marshal writes the extra as JSON, nil if there is nothing to say.
 func (x Extra) Marshal() []byte {
-	if x.Route == "" && x.Exchange == nil && x.Dispute == nil && x.Represented == 0 && x.Lost == 0 && len(x.Shares) == 0 && len(x.Effects) == 0 {
+	if x.empty() {
 		return nil
 	}
 	out, err := json.Marshal(x)
@@ -141,6 +149,11 @@ func (x Extra) Marshal() []byte {
 		panic("payments: write an extra: " + err.Error())
 	}
 	return out
+}
+
+func (x *Extra) empty() bool {
+	return x.Route == "" && x.Exchange == nil && x.Dispute == nil && x.Represented == 0 && x.Lost == 0 && !x.Settled && x.Holds == 0 &&
+		len(x.Shares) == 0 && len(x.Effects) == 0
 }
 
 // UnmarshalExtra reads what Marshal wrote; a field it does not know is an error, so that no release forgets what a later
@@ -155,14 +168,16 @@ func UnmarshalExtra(data []byte) (Extra, error) {
 	if err := in.Decode(&x); err != nil {
 		return Extra{}, fmt.Errorf("read a payment's extra: %w", err)
 	}
+	if x.Exchange != nil {
+		if _, known := events.ParseCurrency(x.Exchange.Currency); !known {
+			return Extra{}, fmt.Errorf("read a payment's extra: the exchange has the unknown currency %q", x.Exchange.Currency)
+		}
+	}
 	return x, nil
 }
 
 // Left is what of the payment has been moved and not taken back.
 func (p *Payment) Left() int64 { return p.Captured - p.Refunded - p.ChargedBack - p.Reversed }
-
-// HoldID is the id of a payment's hold in the book.
-func HoldID(payment string) ledger.ID { return ledger.ID(payment) }
 
 // MethodName is the method in a word: "bank_transfer". It names the channel's clearing account.
 func MethodName(m eventsv1.PaymentMethod) string {
@@ -222,42 +237,92 @@ func ParsePurpose(word string) (eventsv1.PaymentPurpose, bool) {
 	return 0, false
 }
 
-// from is the account the money comes from.
-func (p *Payment) from() ledger.AccountKey {
-	if p.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP {
-		return p.clearing()
+// HouseOwn says whether only the house's own settlement may ask for payments of a purpose: no rule is asked about them, and
+// their events come from sources that begin with HouseSource.
+func HouseOwn(p eventsv1.PaymentPurpose) bool {
+	switch p {
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE,
+		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
+		return true
 	}
-	if p.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL || p.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET {
-		return p.account()
-	}
-	return p.clearing()
+	return false
 }
 
-// to is the account the money goes to.
-func (p *Payment) to() ledger.AccountKey {
+// HouseSource begins the source of every event that the house itself publishes.
+const HouseSource = "sluice/"
+
+// houseBank is the house's bank that payment channels pay to.
+const houseBank = "main"
+
+// from is the account the money comes from: the debit side of the payment's transfers.
+func (p *Payment) from() ledger.AccountKey {
+	switch p.Purpose {
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP:
+		return p.clearing(p.Currency)
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL:
+		return p.account(p.Currency)
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE:
+		return ledger.MerchantPayable(p.Merchant, p.Currency)
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
+		return ledger.Reserve(p.Merchant, p.Currency)
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
+		return ledger.Bank(houseBank, p.Shard, p.Currency)
+	}
+	if p.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET {
+		return p.account(p.Currency)
+	}
+	return p.clearing(p.Currency)
+}
+
+// to is the account the money goes to, in the payee's currency. Of a purchase it is the merchant's who is named.
+func (p *Payment) to(merchant string) ledger.AccountKey {
+	c := p.payeeCurrency()
 	switch p.Purpose {
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER:
-		return ledger.Wallet(p.Counterparty, p.Currency)
-	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE:
-		return ledger.MerchantPayable(p.Merchant, p.Currency)
-	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL:
-		return p.clearing()
+		return ledger.Wallet(p.Counterparty, c)
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
+		return ledger.MerchantPayable(merchant, c)
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE:
+		return ledger.Reserve(merchant, c)
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT,
+		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
+		return p.clearing(c)
 	}
-	return p.account()
+	return p.account(c)
 }
 
-func (p *Payment) account() ledger.AccountKey {
-	return ledger.CustomerAccount(p.Customer, p.Account, p.Currency)
+// kept is where a dispute keeps the payee's money, false where a payment of its purpose cannot be disputed.
+func (p *Payment) kept(merchant string) (ledger.AccountKey, bool) {
+	c := p.payeeCurrency()
+	switch p.Purpose {
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE:
+		return ledger.Disputed(merchant, c), true
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER:
+		return ledger.Frozen(p.Counterparty, c), true
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP:
+		return ledger.Frozen(p.Customer, c), true
+	}
+	return "", false
 }
 
-// clearing is the account of the payment channel; where none was named or chosen it is the method's. What enters or leaves a wallet with no other instrument named goes by bank.
-func (p *Payment) clearing() ledger.AccountKey {
+func (p *Payment) account(c events.Currency) ledger.AccountKey {
+	return ledger.CustomerAccount(p.Customer, p.Account, c)
+}
+
+// clearing is the account of the payment channel; where none was named or chosen it is the method's. What enters or leaves a
+// wallet with no other instrument named goes by bank.
+func (p *Payment) clearing(c events.Currency) ledger.AccountKey {
 	if p.Channel != "" {
-		return ledger.Clearing(p.Channel, p.Shard, p.Currency)
+		return ledger.Clearing(p.Channel, p.Shard, c)
 	}
 	m := p.Method
-	if m == eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET {
+	if m == eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET || m == eventsv1.PaymentMethod_PAYMENT_METHOD_UNSPECIFIED {
 		m = eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER
 	}
-	return ledger.Clearing(MethodName(m), p.Shard, p.Currency)
+	return ledger.Clearing(MethodName(m), p.Shard, c)
+}
+
+// cleared says on which side of the payment a payment channel stands: it pays, or it is paid.
+func (p *Payment) cleared() (pays, paid bool) {
+	return p.from() == p.clearing(p.Currency), p.to(p.Merchant) == p.clearing(p.payeeCurrency())
 }

@@ -1,8 +1,10 @@
 package payments
 
 import (
+	"math"
 	"math/big"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,10 +25,12 @@ const (
 	transfer   = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER
 	purchase   = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE
 	withdrawal = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL
+	payout     = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT
 )
 
 var (
 	cny = events.MustCurrency("CNY")
+	eur = events.MustCurrency("EUR")
 	at  = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 )
 
@@ -44,29 +48,26 @@ func (h *house) apply(d *events.Decision) string {
 	steps := len(h.book.Steps())
 	h.book.Advance(3, d.Event.Time)
 	for _, s := range h.book.Steps()[steps:] {
-		h.payments[string(s.Pending)] = h.payments[string(s.Pending)].Expire(d.Event.Time)
+		id := HeldBy(s.Pending)
+		h.payments[id] = h.payments[id].Expire(d.Event.Time)
 	}
-	step := Plan(d, 3, h.payments[d.Event.PaymentID], Standard{StandardFees()})
-	code := step.Code
-	next := step.Next
-	if code == "" {
-		got := h.post(step.Transfers)
-		if got == ledger.InsufficientFunds && step.Otherwise != nil {
-			got = h.post(step.Otherwise)
-		}
-		if code = got.String(); got != ledger.OK {
-			next = step.Refused
-			if next != nil {
-				next.Code = code
-			}
-		} else if step.Done != "" {
-			code = step.Done
-		}
-	}
+	code, next := Plan(d, 3, h.payments[d.Event.PaymentID], Standard{StandardFees()}, h.funds).Post(h.post)
 	if next != nil {
 		h.payments[d.Event.PaymentID] = next
 	}
 	return code
+}
+
+func (h *house) funds(key ledger.AccountKey) int64 {
+	a := h.book.Account(key)
+	if a == nil {
+		fresh, _ := ledger.NewAccount(key)
+		a = &fresh
+	}
+	if !a.Floored {
+		return math.MaxInt64
+	}
+	return a.Available() - a.Floor
 }
 
 func (h *house) post(linked []ledger.Transfer) ledger.Code {
@@ -252,70 +253,220 @@ func TestLives(t *testing.T) {
 	}
 }
 
-// Whatever comes in whatever order: a payment never gives back more than it moved, what it moved is what its transfers
-// say, and Plan leaves the payment it was given alone.
+// Whatever comes in whatever order: a payment never gives back more than it moved, every account holds what the payment says,
+// and Plan leaves the payment it was given alone.
 func TestRandomLives(t *testing.T) {
 	t.Parallel()
-	kinds := []events.Kind{events.PaymentInitiated, events.PaymentAuthorized, events.PaymentCaptured, events.PaymentVoided,
-		events.PaymentRefunded, events.PaymentRefunded, events.PaymentChargedBack, events.PaymentSettled, events.PaymentFailed}
 	rapid.Check(t, func(t *rapid.T) {
-		h := newHouse()
-		h.apply(decision(events.PaymentInitiated, "opening", 300, with(topUp, bank)))
-		purpose := rapid.SampledFrom([]eventsv1.PaymentPurpose{topUp, transfer, purchase, withdrawal}).Draw(t, "purpose")
-		method := rapid.SampledFrom([]eventsv1.PaymentMethod{wallet, card, bank, quick}).Draw(t, "method")
-		start, now := len(h.book.Posted()), at
-		for range rapid.IntRange(1, 12).Draw(t, "events") {
-			d := decision(rapid.SampledFrom(kinds).Draw(t, "kind"), "P", rapid.Int64Range(1, 400).Draw(t, "amount"), with(purpose, method),
-				verdict(rapid.SampledFrom([]events.Verdict{events.Approve, events.Approve, events.Approve, events.Observed, events.Review, events.Decline, events.Duplicate}).Draw(t, "verdict")))
-			now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 1, 100}).Draw(t, "hours")) * time.Hour)
-			d.Event.Time = now
-			var before Payment
-			p := h.payments["P"]
-			if p != nil {
-				before = *p
-			}
-			h.apply(d)
-			if p != nil && !reflect.DeepEqual(*p, before) {
-				t.Fatalf("%s changed the payment it was given: %+v, was %+v", d.Event.Kind, *p, before)
-			}
-			checkPayment(t, h, start)
+		for range 30 {
+			randomLife(t)
 		}
 	})
 }
 
-func checkPayment(t *rapid.T, h *house, start int) {
+func randomLife(t *rapid.T) {
+	h := newHouse()
+	h.apply(decision(events.PaymentInitiated, "opening", 300, with(topUp, bank)))
+	shape := drawShape(t)
+	now := at
+	for i := range rapid.IntRange(1, 14).Draw(t, "events") {
+		d := drawEvent(t, shape, i == 0)
+		now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 1, 100}).Draw(t, "hours")) * time.Hour)
+		d.Event.Time = now
+		var before, frozen Payment
+		p := h.payments["P"]
+		if p != nil {
+			before, frozen = *p, *p.clone()
+		}
+		code := h.apply(d)
+		if p != nil && (!reflect.DeepEqual(*p, frozen) || !reflect.DeepEqual(*p, before)) {
+			t.Fatalf("%s changed the payment it was given: %+v, was %+v", d.Event.Kind, *p, frozen)
+		}
+		checkPayment(t, h, code)
+		if rapid.IntRange(0, 9).Draw(t, "spend") == 0 {
+			h.spend(rapid.Int64Range(1, 400).Draw(t, "spent"))
+		}
+	}
+}
+
+// shape is what all events of one payment have in common.
+type shape struct {
+	purpose  eventsv1.PaymentPurpose
+	method   eventsv1.PaymentMethod
+	splits   []events.Split
+	exchange events.Exchange
+	amount   int64
+}
+
+func drawShape(t *rapid.T) shape {
+	s := shape{
+		purpose: rapid.SampledFrom([]eventsv1.PaymentPurpose{topUp, transfer, purchase, purchase, purchase, withdrawal, payout}).Draw(t, "purpose"),
+		method:  rapid.SampledFrom([]eventsv1.PaymentMethod{wallet, card, card, bank, quick}).Draw(t, "method"),
+		amount:  rapid.Int64Range(3, 400).Draw(t, "whole"),
+	}
+	switch kind := rapid.IntRange(0, 2).Draw(t, "shape"); {
+	case kind == 1 && s.purpose == purchase:
+		first := rapid.Int64Range(1, s.amount-2).Draw(t, "first")
+		second := rapid.Int64Range(1, s.amount-first-1).Draw(t, "second")
+		s.splits = []events.Split{{MerchantID: "M", Amount: first}, {MerchantID: "N", Amount: second}, {MerchantID: "O", Amount: s.amount - first - second}}
+	case kind == 2:
+		s.exchange = events.Exchange{Currency: eur, Amount: rapid.Int64Range(1, 3000).Draw(t, "exchanged"), Rate: "1"}
+	}
+	return s
+}
+
+// drawEvent draws an event; most lives begin with a first one.
+func drawEvent(t *rapid.T, s shape, first bool) *events.Decision {
+	kinds := []events.Kind{events.PaymentInitiated, events.PaymentAuthorized, events.PaymentAuthorized, events.PaymentCaptured, events.PaymentCaptured, events.PaymentVoided,
+		events.PaymentRefunded, events.PaymentRefunded, events.PaymentChargedBack, events.PaymentSettled, events.PaymentFailed, events.PaymentRerouted,
+		events.PaymentDisputed, events.PaymentDisputed, events.PaymentEvidenceSubmitted, events.PaymentDisputeDecided, events.PaymentDisputeDecided, events.PaymentRepresented}
+	if first && rapid.IntRange(0, 9).Draw(t, "unknown") > 0 {
+		kinds = kinds[:2]
+	}
+	amount := rapid.Int64Range(1, max(1, s.amount/rapid.Int64Range(1, 4).Draw(t, "part"))).Draw(t, "amount")
+	d := decision(rapid.SampledFrom(kinds).Draw(t, "kind"), "P", amount, with(s.purpose, s.method),
+		verdict(rapid.SampledFrom([]events.Verdict{events.Approve, events.Approve, events.Approve, events.Approve, events.Approve, events.Observed, events.Observed, events.Review, events.Decline, events.Duplicate}).Draw(t, "verdict")))
+	e := &d.Event
+	switch e.Kind {
+	case events.PaymentInitiated, events.PaymentAuthorized:
+		e.Amount, e.Splits, e.Exchange = s.amount, s.splits, s.exchange
+	case events.PaymentRerouted:
+		e.PaymentChannel = rapid.SampledFrom([]string{"north", "south"}).Draw(t, "channel")
+	case events.PaymentDisputed:
+		e.RespondBy = at.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "respond by")) * time.Hour)
+	case events.PaymentDisputeDecided:
+		e.Outcome = eventsv1.DisputeOutcome(rapid.IntRange(1, 2).Draw(t, "outcome"))
+	default:
+		if len(s.splits) > 0 {
+			e.MerchantID = rapid.SampledFrom([]string{"M", "M", "N", "O", "P"}).Draw(t, "merchant")
+		}
+	}
+	return d
+}
+
+// spend empties accounts of payees as far as they go, so that they cannot pay back.
+func (h *house) spend(amount int64) {
+	for _, key := range []ledger.AccountKey{merchant, "merchant:N:CNY", "merchant:O:CNY", "merchant:M:EUR", bWallet, "wallet:B:EUR"} {
+		if a := h.book.Account(key); a != nil && a.Available() > 0 {
+			h.post([]ledger.Transfer{{Debit: key, Credit: ledger.Bank("spent", 3, a.Currency), Amount: min(amount, a.Available()), Currency: a.Currency, Kind: "spent"}})
+		}
+	}
+}
+
+// checkPayment holds the payment against the transfers the book has for it.
+func checkPayment(t *rapid.T, h *house, code string) {
 	p := h.payments["P"]
 	if p == nil {
 		return
 	}
 	given := p.Refunded + p.ChargedBack + p.Reversed
-	if given < 0 || given > p.Captured || p.Left() < 0 || p.Captured > p.Amount {
-		t.Fatalf("%+v gives back %d", p, given)
+	if given < 0 || p.ChargedBack < 0 || given > p.Captured || p.Left() < 0 || p.Captured+p.Held > p.Amount || p.Lost < 0 || p.Lost > p.ChargedBack+p.Reversed {
+		t.Fatalf("after %s: %+v gives back %d", code, p, given)
 	}
-	hold, _ := h.book.Pending("P")
-	if hold.Open() != p.Held || hold.Posted > p.Captured || hold.Amount != p.Authorized || (p.Status == Authorized) != (p.Held > 0) {
-		t.Fatalf("%+v, its hold is %+v", p, hold)
+	if hold := heldOf(h, p); hold != p.Held || (p.Status == Authorized) != (p.Held > 0) {
+		t.Fatalf("after %s: %+v, its holds hold %d", code, p, hold)
 	}
-	var moved, back, fee int64
-	for _, x := range h.book.Posted()[start:] {
-		switch x.Kind {
-		case KindFee:
+	if open := p.Dispute.open(); open != (p.Status == Disputed) || open && p.DueAt.IsZero() || !open && p.Dispute != nil && p.Dispute.Frozen != 0 {
+		t.Fatalf("after %s: %+v, its dispute is %+v", code, p, p.Dispute)
+	}
+	pays, paid := p.cleared()
+	waits := p.Status == InReview || p.Status == Authorized || p.Status == Disputed || p.Status == Posted && (pays || paid)
+	if waits == p.DueAt.IsZero() {
+		t.Fatalf("after %s: %+v is due at %s", code, p, p.DueAt)
+	}
+	checkShares(t, p)
+	checkAccounts(t, h, p)
+}
+
+func checkShares(t *rapid.T, p *Payment) {
+	if len(p.Shares) == 0 {
+		return
+	}
+	var sum Share
+	for _, s := range p.Shares {
+		if s.Back < 0 || s.Back > s.Captured || s.Captured > s.Amount || s.ChargedBack < 0 || s.ChargedBack > s.Back || s.Lost < 0 || s.Lost > s.Back ||
+			s.Frozen < 0 || s.Frozen > s.Claimed || s.Claimed > s.Captured-s.Back {
+			t.Fatalf("share %+v of %+v", s, p)
+		}
+		sum.Amount, sum.Captured, sum.Fee, sum.Back, sum.Lost = sum.Amount+s.Amount, sum.Captured+s.Captured, sum.Fee+s.Fee, sum.Back+s.Back, sum.Lost+s.Lost
+		sum.ChargedBack, sum.Frozen = sum.ChargedBack+s.ChargedBack, sum.Frozen+s.Frozen
+	}
+	want := Share{Amount: p.Amount, Captured: p.Captured, Fee: p.Fee, Back: p.Captured - p.Left(), Lost: p.Lost, ChargedBack: p.ChargedBack}
+	if p.Dispute.open() {
+		want.Frozen = p.Dispute.Frozen
+	}
+	if sum != want {
+		t.Fatalf("the shares of %+v sum to %+v, want %+v", p, sum, want)
+	}
+}
+
+// checkAccounts sums what the payment's transfers did to each type of account. The payer is short of what is left of the payment,
+// suspense of what the house lost, and the payee's side has the rest, in his currency and but for the fee.
+func checkAccounts(t *rapid.T, h *house, p *Payment) {
+	type place struct {
+		side     string
+		currency events.Currency
+	}
+	net := map[place]int64{} // debits less credits
+	side := func(key ledger.AccountKey) string {
+		kept, _ := p.kept("M")
+		switch kind, _ := key.Type(); {
+		case key == p.from(), strings.HasPrefix(string(key), "clearing") && p.from() == p.clearing(p.Currency):
+			return "payer"
+		case key == kept, kind.Name == "disputed":
+			return "kept"
+		case kind.Name == "fees", kind.Name == "fx", kind.Name == "suspense":
+			return kind.Name
+		}
+		return "payee"
+	}
+	var fee int64
+	posted := h.book.Posted()
+	for i := range posted {
+		x := &posted[i]
+		if x.Kind == "spent" || i == 0 { // the opening
+			continue
+		}
+		net[place{side(x.Debit), x.Currency}] += x.Amount
+		net[place{side(x.Credit), x.Currency}] -= x.Amount
+		if x.Kind == KindFee {
 			fee += x.Amount
-		case KindFeeReturn:
-			fee -= x.Amount
-		case KindRefund, KindChargeBack, KindVoid, KindFailure, KindLoss:
-			back += x.Amount
-		default:
-			moved += x.Amount
 		}
 	}
-	wantFee := p.Fee
-	if p.Reversed > 0 {
-		wantFee = 0
+	other := p.payeeCurrency()
+	frozen := int64(0)
+	if p.Dispute.open() {
+		frozen = p.PayeeAmount(p.Left()) - p.PayeeAmount(p.Left()-p.Dispute.Frozen)
 	}
-	if moved != p.Captured || back != given || fee != wantFee {
-		t.Fatalf("%+v: transfers moved %d, gave back %d, fee %d", p, moved, back, fee)
+	kept := net[place{"fees", other}]
+	if kept != -p.Fee && kept != 0 || fee != p.Fee || kept == 0 && p.Fee > 0 && p.Status != Failed && p.Status != Voided {
+		t.Fatalf("%+v: the house keeps fees of %d, took %d", p, -kept, fee)
 	}
+	if got := net[place{"payer", p.Currency}]; got != p.Left() {
+		t.Fatalf("%+v: the payer has paid %d, but %d is left: %v", p, got, p.Left(), net)
+	}
+	if got := net[place{"suspense", p.Currency}]; got != p.Lost {
+		t.Fatalf("%+v: suspense has %d", p, got)
+	}
+	if got := -net[place{"kept", other}]; got != frozen {
+		t.Fatalf("%+v: %d is kept, want %d", p, got, frozen)
+	}
+	paid := -net[place{"payee", other}] + frozen - kept
+	if p.Exchange == nil && paid != p.Left()+p.Lost || p.Exchange != nil && p.Lost == 0 && paid != p.PayeeAmount(p.Left()) {
+		t.Fatalf("%+v: the payee's side has %d: %v", p, paid, net)
+	}
+}
+
+// heldOf is what the book holds for a payment.
+func heldOf(h *house, p *Payment) (open int64) {
+	for generation := range p.Holds + 1 {
+		for i := range p.shares() {
+			if hold, ok := h.book.Pending(HoldID(p.ID, generation, i)); ok {
+				open += hold.Open()
+			}
+		}
+	}
+	return open
 }
 
 // A fee is the exact share rounded half up, for every amount and rate.

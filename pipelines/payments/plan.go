@@ -1,7 +1,8 @@
 package payments
 
 import (
-	"time"
+	"math"
+	"strings"
 
 	"sluice/pipelines/ledger"
 	"sluice/schemas/events"
@@ -20,29 +21,29 @@ const (
 	CodeOfAnother = "payment_of_another"     // the event's customer is not the payment's
 	CodeCurrency  = "currency_mismatch"      // the event's currency is not the payment's
 	CodeNotPosted = "payment_not_posted"     // the payment has moved no money that could be taken back or settled
-	CodeSettled   = "payment_settled"        // too late for a void; refund it
-	CodeExceeds   = "refund_exceeds_payment" // more than is left of the payment
+	CodeSettled   = "payment_settled"        // too late for a void or another channel; refund it
+	CodeExceeds   = "refund_exceeds_payment" // more than is left of the payment, or of the share named
 
 	CodeAuthorized  = "authorized"                    // money is held, none moved
 	CodeReleased    = "released"                      // what was held is free again, no money moved
 	CodeExpired     = "authorization_expired"         // what was held has been released: it was not captured in time
-	CodeExceedsHold = "capture_exceeds_authorization" // more than is still held
+	CodeExceedsHold = "capture_exceeds_authorization" // more than is still held, or held of the share named
+
+	CodeOtherChannel = "payment_of_another_channel" // another payment channel carries the payment
+	CodeNotTheHouse  = "not_the_house"              // only the house's own settlement asks for such payments
+	CodeNoShare      = "merchant_without_share"     // the merchant named has no share of the payment
+	CodeRerouted     = "rerouted"                   // what is held is held on the new channel, no money moved
+
+	CodeDisputed       = "payment_disputed"     // not while a dispute is open
+	CodeNotDisputable  = "dispute_not_possible" // a payment of this purpose cannot be disputed
+	CodeNoDispute      = "no_open_dispute"      // none was opened, or it has been decided
+	CodeEvidenceLate   = "evidence_late"        // after the dispute's respond_by
+	CodeNotChargedBack = "nothing_charged_back" // there is no charge-back to contest
 )
 
-// AuthorizationLife is how long an authorization holds money, from its event's time: what the card schemes grant a
-// purchase by default.
-const AuthorizationLife = 7 * 24 * time.Hour
-
-// The kinds of transfers beside PurposeName's.
-const (
-	KindFee        = "fee"
-	KindRefund     = "refund"
-	KindChargeBack = "charge_back"
-	KindVoid       = "void"
-	KindFailure    = "failure"
-	KindFeeReturn  = "fee_return"
-	KindLoss       = "loss" // what the house had to pay because the one who owes it could not; it waits in suspense
-)
+// Funds is what an account can still be debited with, in minor units: math.MaxInt64 where it may go below zero, and where the
+// caller only wants to know which accounts a plan may name.
+type Funds func(ledger.AccountKey) int64
 
 // Step is what one decision does to a payment.
 type Step struct {
@@ -53,70 +54,122 @@ type Step struct {
 	// Transfers stand or fall together.
 	Transfers []ledger.Transfer
 	// Otherwise is posted instead if the book refuses Transfers for insufficient funds: a charge-back or a failure is a
-	// fact that the book has to show, whoever ends up paying. Nil where there is no other way.
+	// fact that the book has to show, whatever else is linked to it and whoever ends up paying. Nil where there is no other way.
 	Otherwise []ledger.Transfer
 	// Next is the payment once the transfers stand, or at once where there are none. Nil: as it was.
 	Next *Payment
+	// Instead is Next if Otherwise stands.
+	Instead *Payment
 	// Refused is the payment if the book refuses; Refused.Code is for the caller to fill. Nil: as it was.
 	Refused *Payment
 }
 
-// Plan says what a decision on a payment event does. p is the payment so far, nil if it is unknown; it is not changed.
-// shard stripes the platform's accounts of a new payment; later events keep to the stripe of the first.
-func Plan(d *events.Decision, shard int32, p *Payment, post Postings) Step {
-	e := &d.Event
+// Post brings a step into the book by apply, and returns its answer and the payment then, nil if it is as it was.
+func (s Step) Post(apply func([]ledger.Transfer) ledger.Code) (code string, next *Payment) {
+	if s.Code != "" {
+		return s.Code, s.Next
+	}
+	next = s.Next
+	got := apply(s.Transfers)
+	if got == ledger.InsufficientFunds && s.Otherwise != nil {
+		got, next = apply(s.Otherwise), s.Instead
+	}
 	switch {
-	case d.Verdict == events.Duplicate:
+	case got != ledger.OK:
+		if next = s.Refused; next != nil {
+			next.Code = got.String()
+		}
+	case s.Done != "":
+		return s.Done, next
+	}
+	return got.String(), next
+}
+
+// plan is a decision on a payment event, and what planning it needs to know.
+type plan struct {
+	d     *events.Decision
+	p     *Payment // so far; never changed
+	post  Postings
+	funds Funds
+}
+
+// Plan says what a decision on a payment event does. p is the payment so far, nil if it is unknown; it is not changed.
+// shard stripes the platform's accounts of a new payment; later events keep to the stripe of the first. funds is asked about
+// the accounts of payees alone.
+func Plan(d *events.Decision, shard int32, p *Payment, post Postings, funds Funds) Step {
+	c := plan{d, p, post, funds}
+	step := c.step(shard)
+	for _, next := range [...]*Payment{step.Next, step.Instead, step.Refused} {
+		if next != nil {
+			next.DueAt = next.due(p)
+		}
+	}
+	return step
+}
+
+func (c *plan) step(shard int32) Step {
+	e, p := &c.d.Event, c.p
+	begins := e.Kind == events.PaymentInitiated || e.Kind == events.PaymentAuthorized && p == nil && e.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_CARD
+	switch {
+	case c.d.Verdict == events.Duplicate:
 		return Step{Code: CodeDuplicate}
 	case e.Kind == events.PaymentInitiated && p != nil:
 		return Step{Code: CodeExists}
-	case e.Kind == events.PaymentInitiated:
-		return initiate(d, shard, post)
-	case e.Kind == events.PaymentAuthorized && p == nil && e.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_CARD:
-		return authorize(d, shard, post)
 	case e.Kind.Family() != events.Payment:
 		return Step{Code: CodeIgnored}
+	case begins && HouseOwn(e.Purpose) && !strings.HasPrefix(e.Source, HouseSource):
+		return Step{Code: CodeNotTheHouse}
+	case begins:
+		return c.begin(shard)
 	case p == nil:
 		return Step{Code: CodeUnknown}
 	case p.Customer != e.CustomerID:
 		return Step{Code: CodeOfAnother}
 	case p.Currency != e.Currency:
 		return Step{Code: CodeCurrency}
+	case HouseOwn(p.Purpose) && !strings.HasPrefix(e.Source, HouseSource):
+		return Step{Code: CodeNotTheHouse}
+	case e.Kind != events.PaymentRerouted && e.PaymentChannel != "" && p.Channel != "" && e.PaymentChannel != p.Channel:
+		return Step{Code: CodeOtherChannel}
 	}
-	return p.live(d, post)
+	return c.live()
 }
 
-func initiate(d *events.Decision, shard int32, post Postings) Step {
-	p := begun(d, shard)
-	if d.Verdict == events.Approve {
-		return p.move(d, post)
+// begin is the first event of a payment. One that begins with its authorization is in two steps: its money is held until
+// captures post it. An authorization that no rule was asked about (observed) holds too: the issuer has agreed, and what a
+// capture moves can be given back. Of what is the house's own, no rule is asked.
+func (c *plan) begin(shard int32) Step {
+	p := begun(c.d, shard)
+	c.p = p
+	passes := c.d.Verdict == events.Approve ||
+		c.d.Verdict == events.Observed && (c.d.Event.Kind == events.PaymentAuthorized || HouseOwn(p.Purpose))
+	switch {
+	case !passes:
+		return p.stopped(c.d.Verdict)
+	case c.d.Event.Kind == events.PaymentAuthorized:
+		return c.authorize()
 	}
-	return p.stopped(d.Verdict)
-}
-
-// authorize begins a payment in two steps: its money is held until captures post it. An authorization that no rule was
-// asked about (observed) holds too: the issuer has agreed, and what a capture moves can be given back.
-func authorize(d *events.Decision, shard int32, post Postings) Step {
-	p := begun(d, shard)
-	if d.Verdict != events.Approve && d.Verdict != events.Observed {
-		return p.stopped(d.Verdict)
-	}
-	refused, next := p, p
-	refused.Status = Rejected
-	next.Status, next.Authorized, next.Held = Authorized, p.Amount, p.Amount
-	hold := post.Transfers(&Occasion{OnHold, &d.Event, d.Tier, &p, &next, p.Amount})[0]
-	hold.Action, hold.ID, hold.Expires = ledger.Hold, HoldID(p.ID), d.Event.Time.Add(AuthorizationLife)
-	return Step{Transfers: []ledger.Transfer{hold}, Done: CodeAuthorized, Next: &next, Refused: &refused}
+	return c.move()
 }
 
 // begun is a payment at its first event.
-func begun(d *events.Decision, shard int32) Payment {
+func begun(d *events.Decision, shard int32) *Payment {
 	e := &d.Event
-	return Payment{
+	p := &Payment{
 		ID: e.PaymentID, Customer: e.CustomerID, Account: e.AccountID, Counterparty: e.CounterpartyID, Merchant: e.MerchantID,
 		Method: e.Method, Purpose: e.Purpose, Currency: e.Currency, Amount: e.Amount, Shard: shard,
-		InitiatedAt: e.Time, ChangedAt: e.Time,
+		InitiatedAt: e.Time, ChangedAt: e.Time, Channel: e.PaymentChannel,
 	}
+	if p.Channel == "" {
+		p.Channel, p.Route = d.Route.Channel, d.Route.Reason
+	}
+	for _, s := range e.Splits {
+		p.Shares = append(p.Shares, Share{Merchant: s.MerchantID, Amount: s.Amount})
+	}
+	if x := e.Exchange; x.Currency != 0 {
+		p.Exchange = &Exchange{Currency: x.Currency.Code(), Amount: x.Amount, Rate: x.Rate}
+	}
+	return p
 }
 
 // stopped is a new payment that the gate did not let pass.
@@ -132,46 +185,56 @@ func (p *Payment) stopped(v events.Verdict) Step {
 	return Step{Code: CodeIgnored}
 }
 
-// Expire is a payment once its hold has run out at the given event time.
-func (p *Payment) Expire(at time.Time) *Payment {
-	next := *p
-	next.Held, next.ChangedAt = 0, at
-	switch {
-	case p.Status != Authorized:
-	case p.Captured == 0:
-		next.Status = Expired
-	case p.Left() == 0:
-		next.Status = Refunded
-	default:
-		next.Status = Posted
-	}
-	return &next
+// authorize holds all of a payment.
+func (c *plan) authorize() Step {
+	refused, next := c.p.clone(), c.p.clone()
+	refused.Status = Rejected
+	next.Status, next.Authorized, next.Held = Authorized, c.p.Amount, c.p.Amount
+	return Step{Transfers: next.holds(), Done: CodeAuthorized, Next: next, Refused: refused}
 }
 
 // move posts a payment at once: from its source to whom it is for, and what is linked to that.
-func (p *Payment) move(d *events.Decision, post Postings) Step {
-	refused, next := *p, *p
+func (c *plan) move() Step {
+	refused, next := c.p.clone(), c.p.clone()
 	refused.Status = Rejected
-	next.Status, next.Captured = Posted, p.Amount
-	return Step{Transfers: post.Transfers(&Occasion{OnMove, &d.Event, d.Tier, p, &next, p.Amount}), Next: &next, Refused: &refused}
+	next.Status, next.Captured = Posted, c.p.Amount
+	for i := range next.Shares {
+		next.Shares[i].Captured = next.Shares[i].Amount
+	}
+	return Step{Transfers: c.transfers(OnMove, next, c.p.Amount), Next: next, Refused: refused}
+}
+
+// transfers are those of a moment that makes the payment next.
+func (c *plan) transfers(m Moment, next *Payment, amount int64) []ledger.Transfer {
+	return c.post.Transfers(&Occasion{m, &c.d.Event, c.d.Tier, c.p, next, amount})
 }
 
 // live says what a later event does to a payment.
-func (p *Payment) live(d *events.Decision, post Postings) Step {
-	switch d.Event.Kind {
+func (c *plan) live() Step {
+	switch c.d.Event.Kind {
 	case events.PaymentSettled:
-		return p.settle(d)
+		return c.settle()
 	case events.PaymentRefunded:
-		return p.refund(d, post)
+		return c.refund()
 	case events.PaymentChargedBack:
-		return p.chargeBack(d, post)
+		return c.chargeBack()
 	case events.PaymentVoided:
-		return p.cancel(d, post, Voided)
+		return c.void()
 	case events.PaymentFailed:
-		return p.cancel(d, post, Failed)
+		return c.fail()
+	case events.PaymentRerouted:
+		return c.reroute()
+	case events.PaymentDisputed:
+		return c.dispute()
+	case events.PaymentEvidenceSubmitted:
+		return c.evidence()
+	case events.PaymentDisputeDecided:
+		return c.decideDispute()
+	case events.PaymentRepresented:
+		return c.represent()
 	case events.PaymentCaptured:
-		if p.Authorized > 0 {
-			return p.capture(d, post)
+		if c.p.Authorized > 0 {
+			return c.capture()
 		}
 	}
 	return Step{Code: CodeIgnored} // authorized, captured: the money moved when the payment was initiated
@@ -179,138 +242,230 @@ func (p *Payment) live(d *events.Decision, post Postings) Step {
 
 // capture moves what was held, or a part of it; the rest stays held for further captures. The fee is that of all that
 // has been captured, so that captures in parts cost what one costs.
-func (p *Payment) capture(d *events.Decision, post Postings) Step {
-	amount := d.Event.Amount
+func (c *plan) capture() Step {
+	p, amount, open := c.p, c.d.Event.Amount, c.p.open()
+	parts, known := p.spread(&c.d.Event, amount, open)
 	switch {
-	case held(d.Verdict) != "":
-		return Step{Code: held(d.Verdict)}
+	case held(c.d.Verdict) != "":
+		return Step{Code: held(c.d.Verdict)}
 	case p.Status == Expired:
 		return Step{Code: CodeExpired}
 	case p.Status == Voided || p.Status == Failed:
 		return Step{Code: CodeIgnored}
-	case amount > p.Held:
+	case !known:
+		return Step{Code: CodeNoShare}
+	case amount > p.Held || exceed(parts, open):
 		return Step{Code: CodeExceedsHold}
 	}
-	next := p.next(d, Authorized)
+	next := p.next(c.d, Authorized)
 	next.Captured += amount
 	next.Held -= amount
-	if next.Held == 0 {
-		next.Status = Posted
+	for i := range next.Shares {
+		next.Shares[i].Captured += parts[i]
 	}
-	transfers := post.Transfers(&Occasion{OnMove, &d.Event, d.Tier, p, next, amount})
-	transfers[0].Action, transfers[0].Ref, transfers[0].Keep = ledger.Post, HoldID(p.ID), true
+	next.Status = next.standing()
+	transfers := c.transfers(OnMove, next, amount)
+	p.fromHolds(transfers)
 	return Step{Transfers: transfers, Next: next}
 }
 
-// release is what lets go of what a payment still holds, nothing if it holds nothing.
-func (p *Payment) release() []ledger.Transfer {
-	if p.Held == 0 {
-		return nil
-	}
-	return []ledger.Transfer{{
-		Action: ledger.Void, Ref: HoldID(p.ID), Debit: p.from(), Credit: p.to(), Currency: p.Currency, Kind: PurposeName(p.Purpose),
-	}}
-}
-
-func (p *Payment) settle(d *events.Decision) Step {
-	switch {
-	case p.Captured == 0:
+// settle notes that the channel has settled the payment. What was not captured before never will be. While a dispute is open,
+// and after a charge-back, the payment's status says so; that it was settled is kept beside it.
+func (c *plan) settle() Step {
+	p := c.p
+	if p.Captured == 0 {
 		return Step{Code: CodeNotPosted}
-	case p.Status != Posted && p.Status != Authorized:
+	}
+	next := p.next(c.d, p.Status)
+	switch {
+	case (p.Status == Disputed || p.Status == ChargedBack) && !p.Settled:
+		next.Settled = true
+	case p.Status == Posted || p.Status == Authorized:
+		next.Status, next.Held = Settled, 0
+	default:
 		return Step{Code: CodeIgnored}
 	}
-	next := p.next(d, Settled)
-	if p.Held == 0 {
+	linked := c.transfers(OnSettle, next, p.Left())
+	switch {
+	case len(linked) > 0:
+		return Step{Transfers: append(p.release(), linked...), Next: next}
+	case p.Held == 0:
 		return Step{Code: CodeRecorded, Next: next}
 	}
-	next.Held = 0 // what was not captured before the channel settled never will be
 	return Step{Transfers: p.release(), Done: CodeReleased, Next: next}
 }
 
 // refund gives part or all of a payment back the way it came. The house keeps its fee, so the merchant bears it.
-func (p *Payment) refund(d *events.Decision, post Postings) Step {
-	amount := d.Event.Amount
+func (c *plan) refund() Step {
+	p, amount, left := c.p, c.d.Event.Amount, c.p.lefts()
+	parts, known := p.spread(&c.d.Event, amount, left)
 	switch {
-	case held(d.Verdict) != "":
-		return Step{Code: held(d.Verdict)}
+	case held(c.d.Verdict) != "":
+		return Step{Code: held(c.d.Verdict)}
 	case p.Captured == 0:
 		return Step{Code: CodeNotPosted}
-	case amount > p.Left():
+	case p.Status == Disputed:
+		return Step{Code: CodeDisputed}
+	case !known:
+		return Step{Code: CodeNoShare}
+	case amount > p.Left() || exceed(parts, left):
 		return Step{Code: CodeExceeds}
 	}
-	next := p.next(d, p.Status)
+	next := p.next(c.d, p.Status)
 	next.Refunded += amount
+	for i := range next.Shares {
+		next.Shares[i].Back += parts[i]
+	}
 	if next.Left() == 0 && next.Held == 0 {
 		next.Status = Refunded
 	}
-	return Step{Transfers: post.Transfers(&Occasion{OnRefund, &d.Event, d.Tier, p, next, amount}), Next: next}
+	return Step{Transfers: c.transfers(OnRefund, next, amount), Next: next}
 }
 
 // chargeBack takes back what is left of a payment, at most the event's amount: what has been refunded cannot be taken
-// twice. What the payee does not have, the house pays out of suspense. Whatever the gate says, it has happened.
-func (p *Payment) chargeBack(d *events.Decision, post Postings) Step {
-	amount := min(d.Event.Amount, p.Left())
+// twice. What the payee does not have, the house pays out of suspense. Whatever the gate says, it has happened. An open dispute
+// ends with it.
+func (c *plan) chargeBack() Step {
+	p, left := c.p, c.p.lefts()
+	parts, known := p.spread(&c.d.Event, min(c.d.Event.Amount, p.Left()), left)
 	switch {
 	case p.Captured == 0:
 		return Step{Code: CodeNotPosted}
-	case amount == 0:
+	case !known:
+		return Step{Code: CodeNoShare}
+	case within(parts, left) == 0:
 		return Step{Code: CodeExceeds}
 	}
-	next := p.next(d, ChargedBack)
-	next.ChargedBack += amount
-	next.Held = 0 // whoever takes back what was captured gets no more of it
-	return Step{
-		Transfers: append(p.release(), post.Transfers(&Occasion{OnChargeBack, &d.Event, d.Tier, p, next, amount})...),
-		Otherwise: append(p.release(), p.loss(amount)),
-		Next:      next,
-	}
+	return c.takeBack(OnChargeBack, ChargedBack, parts)
 }
 
-// cancel ends a payment as if it had never been: what is left goes back, and so does the fee. A void is asked for, so it
-// needs a verdict and the payee's funds, and comes before settlement; a failure has happened. While money is held, a void
-// releases what is held and leaves what was captured alone.
-func (p *Payment) cancel(d *events.Decision, post Postings, status Status) Step {
-	asked, moment := status == Voided, OnFailure
-	if asked {
-		moment = OnVoid
-	}
+// void ends a payment as if it had never been: what is left goes back, and so does the fee. It is asked for, so it needs a
+// verdict and the payee's funds, and comes before settlement. While money is held, it releases what is held and leaves what was
+// captured alone.
+func (c *plan) void() Step {
+	p := c.p
 	switch {
-	case asked && held(d.Verdict) != "":
-		return Step{Code: held(d.Verdict)}
+	case held(c.d.Verdict) != "":
+		return Step{Code: held(c.d.Verdict)}
 	case p.Status == Voided || p.Status == Failed:
 		return Step{Code: CodeIgnored}
-	case p.Held > 0 && (asked || p.Captured == 0):
-		return p.letGo(d, status)
+	case p.Held > 0:
+		return c.letGo(Voided)
 	case p.Captured == 0:
-		return Step{Code: CodeRecorded, Next: p.next(d, status)}
-	case asked && p.Status == Settled:
+		return Step{Code: CodeRecorded, Next: p.next(c.d, Voided)}
+	case p.Status == Disputed:
+		return Step{Code: CodeDisputed}
+	case p.Status == Settled || p.Settled:
 		return Step{Code: CodeSettled}
-	case p.Left() == 0 && p.Held > 0: // all captured was given back: only the hold is left to end
-		return p.letGo(d, status)
 	case p.Left() == 0:
 		return Step{Code: CodeExceeds}
 	}
-	left := p.Left()
-	next := p.next(d, status)
-	next.Reversed += left
-	next.Held = 0
-	back := post.Transfers(&Occasion{moment, &d.Event, d.Tier, p, next, left})
-	step := Step{Next: next, Transfers: append(p.release(), back...)}
-	if !asked {
-		// The last one takes the money from the payee, who may not have it.
-		step.Otherwise = append(append(p.release(), back[:len(back)-1]...), p.loss(left))
+	next := p.back(c.d, Voided, p.lefts(), nil)
+	return Step{Transfers: c.transfers(OnVoid, next, p.Left()), Next: next}
+}
+
+// fail ends a payment that the channel could not carry out, as a void does. It has happened: the verdict does not count, nor
+// whether it was settled, and what the payee does not have, the house pays.
+func (c *plan) fail() Step {
+	p := c.p
+	switch {
+	case p.Status == Voided || p.Status == Failed:
+		return Step{Code: CodeIgnored}
+	case p.Held > 0 && p.Left() == 0: // nothing captured, or all of it was given back: only the hold is left to end
+		return c.letGo(Failed)
+	case p.Captured == 0:
+		return Step{Code: CodeRecorded, Next: p.next(c.d, Failed)}
+	case p.Left() == 0:
+		return Step{Code: CodeExceeds}
 	}
-	return step
+	return c.takeBack(OnFailure, Failed, p.lefts())
 }
 
 // letGo ends a payment's hold: as if it had never been where nothing was captured, with what was captured otherwise.
-func (p *Payment) letGo(d *events.Decision, status Status) Step {
-	next := p.next(d, status)
+func (c *plan) letGo(status Status) Step {
+	p := c.p
+	next := p.next(c.d, status)
 	if p.Captured > 0 {
-		next = p.Expire(d.Event.Time)
+		next = p.Expire(c.d.Event.Time)
 	}
 	next.Held = 0
 	return Step{Transfers: p.release(), Done: CodeReleased, Next: next}
+}
+
+// takeBack gives parts of the shares back to the payer, as a fact: out of what a dispute keeps, from the payee if he has what
+// else is needed, and at the cost of the house if he does not. Whoever takes back what was captured gets no more of it, so holds
+// end. Should the book refuse what is linked to that, the house pays and nothing is linked.
+func (c *plan) takeBack(m Moment, status Status, parts []int64) Step {
+	p, amount := c.p, total(parts)
+	next := p.back(c.d, status, parts, nil)
+	transfers := c.transfers(m, next, amount)
+	if short := c.short(transfers); short != nil {
+		next = p.back(c.d, status, parts, short)
+		transfers = c.transfers(m, next, amount)
+	}
+	all := make([]bool, len(parts))
+	for i := range all {
+		all[i] = true
+	}
+	instead := p.back(c.d, status, parts, all)
+	plain := Main(&Occasion{m, &c.d.Event, c.d.Tier, p, instead, amount})
+	return Step{
+		Transfers: append(p.release(), transfers...), Next: next,
+		Otherwise: append(p.release(), plain...), Instead: instead,
+	}
+}
+
+// short says which payees have not enough for what transfers ask of them, nil if all have.
+func (c *plan) short(transfers []ledger.Transfer) (short []bool) {
+	moved := make(map[ledger.AccountKey]int64, len(transfers))
+	shares := c.p.shares()
+	for i := range transfers {
+		t := &transfers[i]
+		for j := range shares {
+			if t.Debit != c.p.to(shares[j].Merchant) {
+				continue
+			}
+			if f := c.funds(t.Debit); f != math.MaxInt64 && f+moved[t.Debit] < t.Amount {
+				if short == nil {
+					short = make([]bool, len(shares))
+				}
+				short[j] = true
+			}
+		}
+		moved[t.Debit] -= t.Amount
+		moved[t.Credit] += t.Amount
+	}
+	return short
+}
+
+// back is the payment once parts of its shares went back to the payer: charged back, or reversed for the other statuses. An open
+// dispute ends. What of a short share was not kept by a dispute is the house's loss; short may be nil.
+func (p *Payment) back(d *events.Decision, status Status, parts []int64, short []bool) *Payment {
+	next := p.next(d, status)
+	next.Held = 0
+	for i, s := range p.shares() {
+		lost := int64(0)
+		if short != nil && short[i] {
+			lost = parts[i] - min(parts[i], s.Frozen)
+		}
+		next.Lost += lost
+		if status == ChargedBack {
+			next.ChargedBack += parts[i]
+		} else {
+			next.Reversed += parts[i]
+		}
+		if len(next.Shares) == 0 {
+			break
+		}
+		share := &next.Shares[i]
+		share.Back += parts[i]
+		share.Lost += lost
+		if status == ChargedBack {
+			share.ChargedBack += parts[i]
+		}
+	}
+	next.endDispute(DisputeLost)
+	return next
 }
 
 // held is the code for a request that the gate did not let pass, "" if it did. Observed passes: no rule was asked.
@@ -324,22 +479,45 @@ func held(v events.Verdict) string {
 	return ""
 }
 
+// next is the payment for an event to change.
 func (p *Payment) next(d *events.Decision, s Status) *Payment {
+	next := p.clone()
+	next.ChangedAt = d.Event.Time
+	if p.Status == Settled && (s == Disputed || s == ChargedBack) {
+		next.Settled = true
+	}
+	next.Status = s
+	return next
+}
+
+// clone is a copy that shares nothing that is changed in place.
+func (p *Payment) clone() *Payment {
 	next := *p
-	next.Status, next.ChangedAt = s, d.Event.Time
+	if len(p.Shares) > 0 {
+		next.Shares = append([]Share(nil), p.Shares...)
+	}
+	if p.Dispute != nil {
+		d := *p.Dispute
+		next.Dispute = &d
+	}
 	return &next
 }
 
-// back moves an amount the way it came.
-func (p *Payment) back(amount int64, kind string) ledger.Transfer {
-	return p.transfer(p.to(), p.from(), amount, kind)
-}
-
-// loss gives an amount back at the cost of the house.
-func (p *Payment) loss(amount int64) ledger.Transfer {
-	return p.transfer(ledger.Suspense(p.Shard, p.Currency), p.from(), amount, KindLoss)
-}
-
-func (p *Payment) transfer(debit, credit ledger.AccountKey, amount int64, kind string) ledger.Transfer {
-	return ledger.Transfer{Debit: debit, Credit: credit, Amount: amount, Currency: p.Currency, Kind: kind}
+// standing is the status that the payment's amounts make, where nothing else was decided about it.
+func (p *Payment) standing() Status {
+	switch {
+	case p.Status == Voided || p.Status == Failed:
+		return p.Status
+	case p.Held > 0:
+		return Authorized
+	case p.Captured == 0:
+		return Expired
+	case p.ChargedBack > 0:
+		return ChargedBack
+	case p.Left() == 0:
+		return Refunded
+	case p.Settled:
+		return Settled
+	}
+	return Posted
 }

@@ -67,42 +67,45 @@ type Standard struct{ Fees FeeSchedule }
 
 // Transfers is Postings.
 func (s Standard) Transfers(o *Occasion) []ledger.Transfer {
-	p := o.After
 	switch o.Moment {
-	case OnHold:
-		return []ledger.Transfer{p.transfer(p.from(), p.to(), o.Amount, PurposeName(p.Purpose))}
+	case OnSettle:
+		return nil
 	case OnMove:
-		return s.moved(o)
-	case OnRefund:
-		return []ledger.Transfer{p.back(o.Amount, KindRefund)}
-	case OnChargeBack:
-		return []ledger.Transfer{p.back(o.Amount, KindChargeBack)}
-	case OnVoid:
-		return s.cancelled(o, KindVoid)
-	case OnFailure:
-		return s.cancelled(o, KindFailure)
+		return append(Main(o), s.fees(o.After)...)
+	case OnVoid, OnFailure:
+		return append(feesBack(o.After), Main(o)...) // first, so that the payee can pay with it
 	}
-	return nil
+	return Main(o)
 }
 
-// moved pays the payee, and the fee from there to the house.
-func (s Standard) moved(o *Occasion) []ledger.Transfer {
-	p := o.After
-	transfers := make([]ledger.Transfer, 1, 2)
-	transfers[0] = p.transfer(p.from(), p.to(), o.Amount, PurposeName(p.Purpose))
-	if due := s.Fees.Fee(p.Purpose, p.Method, p.Captured); due > p.Fee {
-		transfers = append(transfers, p.transfer(p.to(), ledger.Fees(p.Shard, p.Currency), due-p.Fee, KindFee))
-		p.Fee = due
+// fees takes from each payee what is due on all that has been captured for him and not yet kept, in his currency.
+func (s Standard) fees(p *Payment) []ledger.Transfer {
+	var all []ledger.Transfer
+	for i, share := range p.shares() {
+		due := s.Fees.Fee(p.Purpose, p.Method, p.PayeeAmount(share.Captured))
+		if due <= share.Fee {
+			continue
+		}
+		t := p.transfer(p.to(share.Merchant), ledger.Fees(p.Shard, p.payeeCurrency()), due-share.Fee, KindFee)
+		t.Currency = p.payeeCurrency()
+		all = append(all, t)
+		p.Fee += due - share.Fee
+		if len(p.Shares) > 0 {
+			p.Shares[i].Fee = due
+		}
 	}
-	return transfers
+	return all
 }
 
-// cancelled gives back what is left of a payment and its fee. Fee says what was kept once: it stays as it was.
-func (s Standard) cancelled(o *Occasion, kind string) []ledger.Transfer {
-	p := o.After
-	back := p.back(o.Amount, kind)
-	if p.Fee == 0 {
-		return []ledger.Transfer{back}
+// feesBack gives the payees of a payment that is cancelled their fees back. Fee says what was kept once: it stays as it was.
+func feesBack(p *Payment) []ledger.Transfer {
+	var all []ledger.Transfer
+	for _, share := range p.shares() {
+		if share.Fee > 0 {
+			t := p.transfer(ledger.Fees(p.Shard, p.payeeCurrency()), p.to(share.Merchant), share.Fee, KindFeeReturn)
+			t.Currency = p.payeeCurrency()
+			all = append(all, t)
+		}
 	}
-	return []ledger.Transfer{p.transfer(ledger.Fees(p.Shard, p.Currency), p.to(), p.Fee, KindFeeReturn), back}
+	return all
 }

@@ -162,7 +162,7 @@ func (s *scope) collect(tree *ast.AST, c *Condition) {
 // baseEnv is the language without any variables: built once, extended for each ruleset.
 var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
 	library := celenv.NewLibrarySubset().SetDisableMacros(true)
-	for _, name := range []string{operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot, operators.Conditional,
+	for _, name := range []string{operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot,
 		operators.In, "startsWith", "endsWith", "contains", "matches", "size", "duration", "timestamp"} {
 		library.AddIncludedFunctions(celenv.NewFunction(name))
 	}
@@ -172,7 +172,7 @@ var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
 		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
 		cel.ParserRecursionLimit(64), cel.ParserExpressionSizeLimit(MaxConditionBytes), cel.HomogeneousAggregateLiterals(),
 	}
-	options = append(options, operations()...)
+	options = append(append(options, operations()...), choices()...)
 	return cel.NewCustomEnv(append(options, questionFunctions()...)...)
 })
 
@@ -449,7 +449,8 @@ func nameAt(line []rune, column *int) string {
 }
 
 // functions are the names a condition can call.
-var functions = []string{"known", "listed", "similarity", "converted", "ratio", "duration", "timestamp", "size", "matches", "startsWith", "endsWith", "contains"}
+var functions = []string{"known", "listed", "similarity", "converted", "ratio", "min", "max", "round", "floor", "ceil", "round_half_even", "duration", "timestamp",
+	"size", "matches", "startsWith", "endsWith", "contains"}
 
 func (s *scope) words() []string {
 	all := append([]string{}, functions...)

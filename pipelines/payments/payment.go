@@ -83,6 +83,8 @@ type Payment struct {
 	Channel      string    // payment channel that carries it, "" where none was named or chosen
 	DueAt        time.Time // by when something has to happen to it, by event time; zero: it waits for nothing
 	Extra                  // what few payments have
+
+	accounts Accounts // while it is planned; nil: the standard ones
 }
 
 // Extra is what few payments have. It is kept as JSON; a Payment's is never changed, only replaced.
@@ -224,6 +226,9 @@ func ParsePurpose(word string) (eventsv1.PaymentPurpose, bool) {
 
 // from is the account the money comes from.
 func (p *Payment) from() ledger.AccountKey {
+	if p.accounts != nil {
+		return p.accounts.Payer(p)
+	}
 	if p.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP {
 		return p.clearing()
 	}
@@ -235,6 +240,9 @@ func (p *Payment) from() ledger.AccountKey {
 
 // to is the account the money goes to.
 func (p *Payment) to() ledger.AccountKey {
+	if p.accounts != nil {
+		return p.accounts.Payee(p, p.Merchant)
+	}
 	switch p.Purpose {
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER:
 		return ledger.Wallet(p.Counterparty, p.Currency)

@@ -1,6 +1,7 @@
 package payments
 
 import (
+	"slices"
 	"time"
 
 	"sluice/pipelines/ledger"
@@ -64,6 +65,10 @@ type Step struct {
 // Plan says what a decision on a payment event does. p is the payment so far, nil if it is unknown; it is not changed.
 // shard stripes the platform's accounts of a new payment; later events keep to the stripe of the first.
 func Plan(d *events.Decision, shard int32, p *Payment, post Postings) Step {
+	return plan(d, shard, p.by(post), post).planned()
+}
+
+func plan(d *events.Decision, shard int32, p *Payment, post Postings) Step {
 	e := &d.Event
 	switch {
 	case d.Verdict == events.Duplicate:
@@ -87,7 +92,8 @@ func Plan(d *events.Decision, shard int32, p *Payment, post Postings) Step {
 }
 
 func initiate(d *events.Decision, shard int32, post Postings) Step {
-	p := begun(d, shard)
+	begun := begun(d, shard)
+	p := begun.by(post)
 	if d.Verdict == events.Approve {
 		return p.move(d, post)
 	}
@@ -97,14 +103,15 @@ func initiate(d *events.Decision, shard int32, post Postings) Step {
 // authorize begins a payment in two steps: its money is held until captures post it. An authorization that no rule was
 // asked about (observed) holds too: the issuer has agreed, and what a capture moves can be given back.
 func authorize(d *events.Decision, shard int32, post Postings) Step {
-	p := begun(d, shard)
+	begun := begun(d, shard)
+	p := begun.by(post)
 	if d.Verdict != events.Approve && d.Verdict != events.Observed {
 		return p.stopped(d.Verdict)
 	}
-	refused, next := p, p
+	refused, next := *p, *p
 	refused.Status = Rejected
 	next.Status, next.Authorized, next.Held = Authorized, p.Amount, p.Amount
-	hold := post.Transfers(&Occasion{OnHold, &d.Event, d.Tier, &p, &next, p.Amount})[0]
+	hold := post.Transfers(&Occasion{OnHold, &d.Event, d.Tier, p, &next, p.Amount})[0]
 	hold.Action, hold.ID, hold.Expires = ledger.Hold, HoldID(p.ID), d.Event.Time.Add(AuthorizationLife)
 	return Step{Transfers: []ledger.Transfer{hold}, Done: CodeAuthorized, Next: &next, Refused: &refused}
 }
@@ -259,9 +266,10 @@ func (p *Payment) chargeBack(d *events.Decision, post Postings) Step {
 	next := p.next(d, ChargedBack)
 	next.ChargedBack += amount
 	next.Held = 0 // whoever takes back what was captured gets no more of it
+	back := post.Transfers(&Occasion{OnChargeBack, &d.Event, d.Tier, p, next, amount})
 	return Step{
-		Transfers: append(p.release(), post.Transfers(&Occasion{OnChargeBack, &d.Event, d.Tier, p, next, amount})...),
-		Otherwise: append(p.release(), p.loss(amount)),
+		Transfers: append(p.release(), back...),
+		Otherwise: append(p.release(), p.lost(back, KindChargeBack, amount)...),
 		Next:      next,
 	}
 }
@@ -297,8 +305,7 @@ func (p *Payment) cancel(d *events.Decision, post Postings, status Status) Step 
 	back := post.Transfers(&Occasion{moment, &d.Event, d.Tier, p, next, left})
 	step := Step{Next: next, Transfers: append(p.release(), back...)}
 	if !asked {
-		// The last one takes the money from the payee, who may not have it.
-		step.Otherwise = append(append(p.release(), back[:len(back)-1]...), p.loss(left))
+		step.Otherwise = append(p.release(), p.lost(back, KindFailure, left)...)
 	}
 	return step
 }
@@ -333,6 +340,17 @@ func (p *Payment) next(d *events.Decision, s Status) *Payment {
 // back moves an amount the way it came.
 func (p *Payment) back(amount int64, kind string) ledger.Transfer {
 	return p.transfer(p.to(), p.from(), amount, kind)
+}
+
+// lost is what goes back with the main transfer, of a kind, at the cost of the house: the payee may not have it.
+func (p *Payment) lost(back []ledger.Transfer, kind string, amount int64) []ledger.Transfer {
+	all := slices.Clone(back)
+	for i := range all {
+		if all[i].Kind == kind {
+			all[i] = p.loss(amount)
+		}
+	}
+	return all
 }
 
 // loss gives an amount back at the cost of the house.

@@ -56,53 +56,91 @@ type Occasion struct {
 
 // Postings says which transfers follow from what happens to a payment's money.
 type Postings interface {
-	// Transfers lists the transfers of an occasion, which stand or fall together: the main one first, then those linked to
-	// it. It sets After.Fee and After.Effects to what then stands posted. Where captures come in parts, linked amounts are
+	// Transfers lists the transfers of an occasion, which stand or fall together: the main ones, and those linked to them.
+	// What gives the payee something back comes before what takes from him. It sets After.Fee and After.Effects to what then stands posted. Where captures come in parts, linked amounts are
 	// those of all captured so far less what stands posted already, so that parts cost what the whole costs.
 	Transfers(o *Occasion) []ledger.Transfer
 }
 
-// Standard is the house's postings: what is written here, with the fees of a schedule.
-type Standard struct{ Fees FeeSchedule }
+// Accounts says between which accounts a payment moves its money. Postings that are Accounts too are asked; those of others are
+// the standard ones.
+type Accounts interface {
+	// Payer is the account the money comes from, in the payment's currency.
+	Payer(p *Payment) ledger.AccountKey
+	// Payee is the account the money goes to, in the payee's currency. Where merchants are paid it is the named one's.
+	Payee(p *Payment, merchant string) ledger.AccountKey
+	// Kept is where a dispute keeps the payee's money, in the payee's currency; false: such a payment cannot be disputed.
+	Kept(p *Payment, merchant string) (ledger.AccountKey, bool)
+}
 
-// Transfers is Postings.
-func (s Standard) Transfers(o *Occasion) []ledger.Transfer {
+// by is the payment with the accounts of postings, for as long as it is planned; nil stays nil.
+func (p *Payment) by(post Postings) *Payment {
+	a, ok := post.(Accounts)
+	if p == nil || !ok {
+		return p
+	}
+	ruled := *p
+	ruled.accounts = a
+	return &ruled
+}
+
+// planned is a step whose payments remember no postings.
+func (s Step) planned() Step {
+	for _, p := range [...]*Payment{s.Next, s.Refused} {
+		if p != nil {
+			p.accounts = nil
+		}
+	}
+	return s
+}
+
+// Main lists the transfers that an occasion is by itself, without what postings link to it.
+func Main(o *Occasion) []ledger.Transfer {
 	p := o.After
 	switch o.Moment {
-	case OnHold:
+	case OnHold, OnMove:
 		return []ledger.Transfer{p.transfer(p.from(), p.to(), o.Amount, PurposeName(p.Purpose))}
-	case OnMove:
-		return s.moved(o)
 	case OnRefund:
 		return []ledger.Transfer{p.back(o.Amount, KindRefund)}
 	case OnChargeBack:
 		return []ledger.Transfer{p.back(o.Amount, KindChargeBack)}
 	case OnVoid:
-		return s.cancelled(o, KindVoid)
+		return []ledger.Transfer{p.back(o.Amount, KindVoid)}
 	case OnFailure:
-		return s.cancelled(o, KindFailure)
+		return []ledger.Transfer{p.back(o.Amount, KindFailure)}
 	}
 	return nil
 }
 
-// moved pays the payee, and the fee from there to the house.
-func (s Standard) moved(o *Occasion) []ledger.Transfer {
-	p := o.After
-	transfers := make([]ledger.Transfer, 1, 2)
-	transfers[0] = p.transfer(p.from(), p.to(), o.Amount, PurposeName(p.Purpose))
-	if due := s.Fees.Fee(p.Purpose, p.Method, p.Captured); due > p.Fee {
-		transfers = append(transfers, p.transfer(p.to(), ledger.Fees(p.Shard, p.Currency), due-p.Fee, KindFee))
-		p.Fee = due
+// Standard is the house's postings in code: the oracle of the posting rules that are shipped as standard.
+type Standard struct{ Fees FeeSchedule }
+
+// Transfers is Postings.
+func (s Standard) Transfers(o *Occasion) []ledger.Transfer {
+	switch o.Moment {
+	case OnMove:
+		return append(Main(o), s.fees(o.After)...)
+	case OnVoid, OnFailure:
+		return append(feesBack(o.After), Main(o)...) // first, so that the payee can pay with it
 	}
-	return transfers
+	return Main(o)
 }
 
-// cancelled gives back what is left of a payment and its fee. Fee says what was kept once: it stays as it was.
-func (s Standard) cancelled(o *Occasion, kind string) []ledger.Transfer {
-	p := o.After
-	back := p.back(o.Amount, kind)
-	if p.Fee == 0 {
-		return []ledger.Transfer{back}
+// fees takes from the payee what is due on all that has been captured and not yet kept.
+func (s Standard) fees(p *Payment) []ledger.Transfer {
+	due := s.Fees.Fee(p.Purpose, p.Method, p.Captured)
+	if due <= p.Fee {
+		return nil
 	}
-	return []ledger.Transfer{p.transfer(ledger.Fees(p.Shard, p.Currency), p.to(), p.Fee, KindFeeReturn), back}
+	more := due - p.Fee
+	p.Fee = due
+	return []ledger.Transfer{p.transfer(p.to(), ledger.Fees(p.Shard, p.Currency), more, KindFee)}
+}
+
+// feesBack gives the payee of a payment that is cancelled its fee back. Fee says what was kept once: it stays as it was.
+func feesBack(p *Payment) []ledger.Transfer {
+	if p.Fee == 0 {
+		return nil
+	}
+	return []ledger.Transfer{p.transfer(ledger.Fees(p.Shard, p.Currency), p.to(), p.Fee, KindFeeReturn)}
 }

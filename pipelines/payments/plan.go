@@ -92,8 +92,7 @@ func plan(d *events.Decision, shard int32, p *Payment, post Postings) Step {
 }
 
 func initiate(d *events.Decision, shard int32, post Postings) Step {
-	begun := begun(d, shard)
-	p := begun.by(post)
+	p := begun(d, shard, post)
 	if d.Verdict == events.Approve {
 		return p.move(d, post)
 	}
@@ -103,26 +102,26 @@ func initiate(d *events.Decision, shard int32, post Postings) Step {
 // authorize begins a payment in two steps: its money is held until captures post it. An authorization that no rule was
 // asked about (observed) holds too: the issuer has agreed, and what a capture moves can be given back.
 func authorize(d *events.Decision, shard int32, post Postings) Step {
-	begun := begun(d, shard)
-	p := begun.by(post)
+	p := begun(d, shard, post)
 	if d.Verdict != events.Approve && d.Verdict != events.Observed {
 		return p.stopped(d.Verdict)
 	}
-	refused, next := *p, *p
+	refused, next := p, p
 	refused.Status = Rejected
 	next.Status, next.Authorized, next.Held = Authorized, p.Amount, p.Amount
-	hold := post.Transfers(&Occasion{OnHold, &d.Event, d.Tier, p, &next, p.Amount})[0]
+	hold := post.Transfers(&Occasion{OnHold, &d.Event, d.Tier, &p, &next, p.Amount})[0]
 	hold.Action, hold.ID, hold.Expires = ledger.Hold, HoldID(p.ID), d.Event.Time.Add(AuthorizationLife)
 	return Step{Transfers: []ledger.Transfer{hold}, Done: CodeAuthorized, Next: &next, Refused: &refused}
 }
 
 // begun is a payment at its first event.
-func begun(d *events.Decision, shard int32) Payment {
+func begun(d *events.Decision, shard int32, post Postings) Payment {
 	e := &d.Event
+	accounts, _ := post.(Accounts)
 	return Payment{
 		ID: e.PaymentID, Customer: e.CustomerID, Account: e.AccountID, Counterparty: e.CounterpartyID, Merchant: e.MerchantID,
 		Method: e.Method, Purpose: e.Purpose, Currency: e.Currency, Amount: e.Amount, Shard: shard,
-		InitiatedAt: e.Time, ChangedAt: e.Time,
+		InitiatedAt: e.Time, ChangedAt: e.Time, accounts: accounts,
 	}
 }
 

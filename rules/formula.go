@@ -125,6 +125,9 @@ func (t *Terms) affordable(d *YAML, n Node, what string, checked *cel.Ast) bool 
 	return true
 }
 
+// maxRunsFixed bounds the cases that Can looks at: a file asks it about each of its conditions for each purpose and method.
+const maxRunsFixed = 500
+
 // Can says whether a condition can hold, and whether it can fail to, where some words and flags are fixed. It may find an
 // outcome that no event has, and never misses one.
 func (t *Terms) Can(c *Condition, words map[string]string, flags map[string]bool) (hold, fail bool) {
@@ -141,19 +144,19 @@ func (t *Terms) Can(c *Condition, words map[string]string, flags map[string]bool
 	}
 	p := &possibility{scope: t.scope, kind: events.PaymentInitiated, tree: c.tree(), numbers: map[string][]Decimal{}, words: map[string][]string{}}
 	p.constants(c.tree(), c.tree().Expr())
-	set, _ := p.every(c.tree().Expr(), fixed)
+	set, _ := p.every(c.tree().Expr(), fixed, maxRunsFixed)
 	return set.has(True), set.has(False) || set.has(Unknown)
 }
 
-// every goes through the cases of an expression of type bool.
-func (p *possibility) every(e ast.Expr, fixed map[string]fact) (truthSet, []string) {
+// every goes through the cases of an expression of type bool. One with more than most counts as one that can come to anything.
+func (p *possibility) every(e ast.Expr, fixed map[string]fact, most int) (truthSet, []string) {
 	for key := range p.numbers {
 		slices.SortFunc(p.numbers[key], Decimal.Compare)
 		p.numbers[key] = slices.CompactFunc(p.numbers[key], func(a, b Decimal) bool { return a.Compare(b) == 0 })
 	}
 	var set truthSet
 	var missing []string
-	for runs := 0; runs < maxRuns; runs++ {
+	for runs := 0; runs < most; runs++ {
 		p.depth, p.found, p.missing = 0, map[string]fact{}, nil
 		maps.Copy(p.found, fixed)
 		t := p.truth(e)

@@ -95,7 +95,7 @@ func (s *scope) can(tree *ast.AST, e ast.Expr, kind events.Kind, aggregates []Ag
 			p.constants(w.tree(), w.tree().Expr())
 		}
 	}
-	return p.every(e, nil)
+	return p.every(e, nil, maxRuns)
 }
 
 // show writes an expression as a rule has it.

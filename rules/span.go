@@ -273,7 +273,9 @@ func (x span) over(y span) span {
 	part := new(big.Rat).Inv(y.low)
 	out := span{low: new(big.Rat), high: mul(x.high, part), slope: mul(x.slope, part), plus: mul(x.plus, part)}
 	if y.high != nil {
-		out.low = mul(x.low, new(big.Rat).Inv(y.high))
+		// Division cuts off what is below its last decimal.
+		cut := new(big.Rat).SetFrac(big.NewInt(1), new(big.Int).SetUint64(powersOfTen[quotientDecimals]))
+		out.low = atLeast(sub(mul(x.low, new(big.Rat).Inv(y.high)), cut), new(big.Rat))
 	}
 	return out
 }

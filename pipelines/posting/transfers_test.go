@@ -363,3 +363,14 @@ func BenchmarkPurchase(b *testing.B) {
 		})
 	}
 }
+
+// aLife is a purchase that is captured in parts, refunded in part, settled and charged back.
+func aLife() []*events.Decision {
+	return []*events.Decision{
+		decision(events.PaymentInitiated, "opening", 50_000, topUp, card), decision(events.PaymentAuthorized, "P", 20_000, purchase, card),
+		decision(events.PaymentCaptured, "P", 5_000, purchase, card), decision(events.PaymentCaptured, "P", 15_000, purchase, card),
+		decision(events.PaymentRefunded, "P", 3_000, purchase, card), decision(events.PaymentSettled, "P", 17_000, purchase, card),
+		decision(events.PaymentChargedBack, "P", 17_000, purchase, card), decision(events.PaymentInitiated, "Q", 1_000, withdrawal, bank),
+		decision(events.PaymentFailed, "Q", 1_000, withdrawal, bank),
+	}
+}

@@ -65,7 +65,7 @@ type Step struct {
 // Plan says what a decision on a payment event does. p is the payment so far, nil if it is unknown; it is not changed.
 // shard stripes the platform's accounts of a new payment; later events keep to the stripe of the first.
 func Plan(d *events.Decision, shard int32, p *Payment, post Postings) Step {
-	return plan(d, shard, p.by(post), post).planned()
+	return plan(d, shard, p.By(post), post).planned()
 }
 
 func plan(d *events.Decision, shard int32, p *Payment, post Postings) Step {
@@ -166,7 +166,7 @@ func (p *Payment) move(d *events.Decision, post Postings) Step {
 func (p *Payment) live(d *events.Decision, post Postings) Step {
 	switch d.Event.Kind {
 	case events.PaymentSettled:
-		return p.settle(d)
+		return p.settle(d, post)
 	case events.PaymentRefunded:
 		return p.refund(d, post)
 	case events.PaymentChargedBack:
@@ -218,7 +218,8 @@ func (p *Payment) release() []ledger.Transfer {
 	}}
 }
 
-func (p *Payment) settle(d *events.Decision) Step {
+// settle ends what may still be captured. Settling moves no money by itself; postings may link something to it.
+func (p *Payment) settle(d *events.Decision, post Postings) Step {
 	switch {
 	case p.Captured == 0:
 		return Step{Code: CodeNotPosted}
@@ -226,10 +227,14 @@ func (p *Payment) settle(d *events.Decision) Step {
 		return Step{Code: CodeIgnored}
 	}
 	next := p.next(d, Settled)
-	if p.Held == 0 {
+	next.Held = 0 // what was not captured before the channel settled never will be
+	linked := post.Transfers(&Occasion{OnSettle, &d.Event, d.Tier, p, next, p.Left()})
+	switch {
+	case len(linked) > 0:
+		return Step{Transfers: append(p.release(), linked...), Next: next}
+	case p.Held == 0:
 		return Step{Code: CodeRecorded, Next: next}
 	}
-	next.Held = 0 // what was not captured before the channel settled never will be
 	return Step{Transfers: p.release(), Done: CodeReleased, Next: next}
 }
 

@@ -73,8 +73,8 @@ type Accounts interface {
 	Kept(p *Payment, merchant string) (ledger.AccountKey, bool)
 }
 
-// by is the payment with the accounts of postings, for as long as it is planned; nil stays nil.
-func (p *Payment) by(post Postings) *Payment {
+// By is the payment with the accounts of postings, as Plan has it for as long as it plans; nil stays nil.
+func (p *Payment) By(post Postings) *Payment {
 	a, ok := post.(Accounts)
 	if p == nil || !ok {
 		return p

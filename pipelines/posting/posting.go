@@ -66,6 +66,8 @@ const (
 	MaxEffects = 16
 	// MaxParties bounds who pays whom: there are 32 purposes and methods.
 	MaxParties = 64
+	// MaxFileBytes bounds a file, as rulesets are.
+	MaxFileBytes = rules.MaxSourceBytes
 	// maxKind is the longest kind: with "_return" behind it, it is within the ledger's 32 bytes.
 	maxKind = 25
 )

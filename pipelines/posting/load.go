@@ -25,6 +25,10 @@ func Load(file string, data []byte) (*Rules, error) {
 		}
 		return nil, y.Err()
 	}
+	if !rules.IsMapping(body) {
+		y.Fail(body, "posting rules are a mapping of postings:, version:, parties: and effects: to what they are")
+		return nil, y.Err()
+	}
 	l.load(body)
 	if y.Err() == nil {
 		l.check()

@@ -157,7 +157,6 @@ type effect struct {
 	fee    bool // it is the payee's fee: it stands in Payment.Fee
 	shared bool // one for each share of a payment
 	side   side // whose currency it has; anySide: the payer's
-	weak   bool // it takes from an account that may have too little, at a moment that must not fail for it
 }
 
 // follow is an effect on payments of one purpose and method.

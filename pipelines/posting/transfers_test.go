@@ -86,15 +86,6 @@ func decision(kind events.Kind, id string, amount int64, purpose eventsv1.Paymen
 	}}
 }
 
-func must(t testing.TB, source string) *Rules {
-	t.Helper()
-	r, err := Load("house.yaml", []byte(source))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
 // drawDecision draws one event of a life.
 func drawDecision(t *rapid.T, purpose eventsv1.PaymentPurpose, method eventsv1.PaymentMethod) *events.Decision {
 	kinds := []events.Kind{events.PaymentInitiated, events.PaymentAuthorized, events.PaymentCaptured, events.PaymentCaptured, events.PaymentVoided,

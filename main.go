@@ -46,6 +46,7 @@ type commands struct {
 	Replay      replayCommand      `cmd:"" help:"Publish recorded events: JSON lines of CloudEvents, or an AMLSim folder; an interrupted one goes on where it stopped."`
 	Verify      verifyCommand      `cmd:"" help:"Prove what is promised on the running system; exit 1 on any breach."`
 	Rules       rulesCommand       `cmd:"" help:"Check a ruleset, publish it, print the live one."`
+	Postings    postingsCommand    `cmd:"" help:"Check posting rules, print them as a table, try them on one payment."`
 	Explain     explainCommand     `cmd:"" help:"Print why an event was decided as it was: rules, conditions, values, lists, the path to the verdict."`
 	Lists       listsCommand       `cmd:"" help:"Add to, remove from, show and import allow, deny and watch lists."`
 	Deadletters deadlettersCommand `cmd:"" help:"List or replay what could not be read or applied."`
@@ -478,6 +479,43 @@ func (c *configCommand) Run(e *environment) error {
 		c.HTTP = config.DefaultHTTP
 	}
 	return config.Print(e.out, &c.Config, &c.Simulation)
+}
+
+type postingsCommand struct {
+	Check postingsCheckCommand `cmd:"" help:"Check posting rules; each mistake with file, line, column and what to write instead."`
+	Show  postingsShowCommand  `cmd:"" help:"Print who pays whom, and which transfers follow from each moment."`
+	Try   postingsTryCommand   `cmd:"" help:"Print what rules post when a payment moves, is settled, refunded, charged back or voided."`
+}
+
+type postingsCheckCommand struct {
+	File string `arg:"" help:"A file, or a shipped pack: standard, rewards."`
+}
+
+func (c *postingsCheckCommand) Run(e *environment) error {
+	r, err := house.LoadPostings(c.File)
+	if err == nil {
+		fmt.Fprintf(e.out, "%s is fine: posting rules %s, checksum %s\n", c.File, r.ID(), r.Checksum())
+	}
+	return err
+}
+
+type postingsShowCommand struct {
+	File string `arg:"" optional:"" help:"A file, or a shipped pack: standard, rewards. Default: SLUICE_POSTINGS, or standard." env:"SLUICE_POSTINGS"`
+}
+
+func (c *postingsShowCommand) Run(e *environment) error { return house.ShowPostings(c.File, e.out) }
+
+type postingsTryCommand struct {
+	File     string `arg:"" optional:"" help:"A file, or a shipped pack: standard, rewards." env:"SLUICE_POSTINGS"`
+	Purpose  string `help:"top_up, transfer, purchase, withdrawal or payout." default:"purchase"`
+	Method   string `help:"wallet, card, bank_transfer or quick_pay." default:"wallet"`
+	Amount   string `help:"In major units." default:"100"`
+	Currency string `help:"ISO 4217 code." default:"CNY"`
+	Tier     string `help:"The customer's value tier." default:""`
+}
+
+func (c *postingsTryCommand) Run(e *environment) error {
+	return house.TryPostings(house.PostingTrial{Rules: c.File, Purpose: c.Purpose, Method: c.Method, Amount: c.Amount, Currency: c.Currency, Tier: c.Tier}, e.out)
 }
 
 type listsCommand struct {

@@ -354,7 +354,8 @@ func (sizes) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstN
 		charge = listedCost
 	case similarityName:
 		charge = similarityCost
-	case operators.Add, operators.Subtract, operators.Multiply, operators.Divide, operators.Negate, "ratio", convertedName:
+	case operators.Add, operators.Subtract, operators.Multiply, operators.Divide, operators.Negate, "ratio", convertedName, "min", "max",
+		"round", "floor", "ceil", "round_half_even":
 	default:
 		return nil
 	}

@@ -51,6 +51,7 @@ type scope struct {
 	env       *cel.Env
 	vars      map[string]*variable
 	questions []question // to lists
+	beside    bool       // of a file beside rulesets: it has no aggregates, lists or rates
 }
 
 // knownPrefix starts the name of the hidden variable that known(x) stands for; no expression can spell it.
@@ -64,16 +65,11 @@ func newScope(aggregates []variable, conversion *Conversion) (*scope, error) {
 		s.vars[rateName] = conversion.variable()
 		declare = append(declare, cel.Variable(rateName, celDecimal))
 	}
-	add := func(v *variable) {
-		s.vars[v.name] = v
-		s.vars[knownPrefix+v.name] = &variable{name: knownPrefix + v.name, typ: boolType, in: v.in, flag: v.known, reads: v.reads}
-		declare = append(declare, cel.Variable(v.name, celTypes[v.typ]), cel.Variable(knownPrefix+v.name, cel.BoolType))
-	}
 	for i := range variables {
-		add(&variables[i])
+		declare = append(declare, s.add(&variables[i])...)
 	}
 	for i := range aggregates {
-		add(&aggregates[i])
+		declare = append(declare, s.add(&aggregates[i])...)
 	}
 	base, err := baseEnv()
 	if err != nil {
@@ -83,24 +79,37 @@ func newScope(aggregates []variable, conversion *Conversion) (*scope, error) {
 	return s, err
 }
 
+// add lets expressions name a variable, and ask whether it is known.
+func (s *scope) add(v *variable) []cel.EnvOption {
+	s.vars[v.name] = v
+	s.vars[knownPrefix+v.name] = &variable{name: knownPrefix + v.name, typ: boolType, in: v.in, flag: v.known, reads: v.reads}
+	return []cel.EnvOption{cel.Variable(v.name, celTypes[v.typ]), cel.Variable(knownPrefix+v.name, cel.BoolType)}
+}
+
 func (s *scope) variable(name string) *variable { return s.vars[name] }
 
-// compile checks a condition and lowers it.
-func (s *scope) compile(text string) (*Condition, []exprMistake) {
+// check parses an expression and checks its types, words and numbers.
+func (s *scope) check(text, what string) (*cel.Ast, []exprMistake) {
 	if len(text) > MaxConditionBytes {
-		return nil, []exprMistake{{message: fmt.Sprintf("the condition has %d bytes; at most %d", len(text), MaxConditionBytes)}}
+		return nil, []exprMistake{{message: fmt.Sprintf("the %s has %d bytes; at most %d", what, len(text), MaxConditionBytes)}}
 	}
 	checked, issues := s.env.Compile(text)
 	if issues.Err() != nil {
 		return nil, s.explain(text, issues)
 	}
-	if !checked.OutputType().IsExactType(cel.BoolType) {
-		return nil, []exprMistake{{message: fmt.Sprintf("the condition is a %s; it must be true or false", checked.OutputType())}}
+	return checked, s.checkTree(checked.NativeRep())
+}
+
+// compile checks a condition and lowers it.
+func (s *scope) compile(text string) (*Condition, []exprMistake) {
+	checked, mistakes := s.check(text, "condition")
+	if mistakes == nil && !checked.OutputType().IsExactType(cel.BoolType) {
+		mistakes = []exprMistake{{message: fmt.Sprintf("the condition is a %s; it must be true or false", checked.OutputType())}}
+	}
+	if mistakes != nil {
+		return nil, mistakes
 	}
 	tree := checked.NativeRep()
-	if m := s.checkTree(tree); m != nil {
-		return nil, m
-	}
 	canonical, err := cel.AstToString(checked)
 	if err != nil {
 		canonical = text
@@ -162,7 +171,7 @@ func (s *scope) collect(tree *ast.AST, c *Condition) {
 // baseEnv is the language without any variables: built once, extended for each ruleset.
 var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
 	library := celenv.NewLibrarySubset().SetDisableMacros(true)
-	for _, name := range []string{operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot, operators.Conditional,
+	for _, name := range []string{operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot,
 		operators.In, "startsWith", "endsWith", "contains", "matches", "size", "duration", "timestamp"} {
 		library.AddIncludedFunctions(celenv.NewFunction(name))
 	}
@@ -172,7 +181,7 @@ var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
 		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
 		cel.ParserRecursionLimit(64), cel.ParserExpressionSizeLimit(MaxConditionBytes), cel.HomogeneousAggregateLiterals(),
 	}
-	options = append(options, operations()...)
+	options = append(append(options, operations()...), choices()...)
 	return cel.NewCustomEnv(append(options, questionFunctions()...)...)
 })
 
@@ -415,6 +424,9 @@ func (s *scope) undeclared(text string, m *exprMistake) string {
 	if inner, ok := strings.CutPrefix(m.message, "undeclared reference to '"+knownPrefix); ok {
 		name, _, _ = strings.Cut(inner, "'")
 	}
+	if s.beside && (strings.HasPrefix(m.message, "undeclared reference to '"+rateName) || strings.HasPrefix(m.message, "undeclared reference to '"+frameName)) {
+		return "listed(), similarity() and converted() are for rulesets: what they answer changes with lists and rates"
+	}
 	if strings.HasPrefix(m.message, "undeclared reference to '"+rateName) {
 		return "converted() needs rates; write conversion: {to: CNY, as_of: 2026-11-01, rates: {USD: 7.1023}} at the top of the ruleset"
 	}
@@ -449,7 +461,8 @@ func nameAt(line []rune, column *int) string {
 }
 
 // functions are the names a condition can call.
-var functions = []string{"known", "listed", "similarity", "converted", "ratio", "duration", "timestamp", "size", "matches", "startsWith", "endsWith", "contains"}
+var functions = []string{"known", "listed", "similarity", "converted", "ratio", "min", "max", "round", "floor", "ceil", "round_half_even", "duration", "timestamp",
+	"size", "matches", "startsWith", "endsWith", "contains"}
 
 func (s *scope) words() []string {
 	all := append([]string{}, functions...)

@@ -440,6 +440,10 @@ func (l *lowering) wholeCall(e ast.Expr) whole {
 			n, ok := x(f)
 			return -n, ok && n != math.MinInt64
 		}
+	case operators.Conditional:
+		return chooseNumber(l.truth(args[0]), l.whole(args[1]), l.whole(args[2]))
+	case "min", "max":
+		return chosenWhole(call.FunctionName(), l.whole(args[0]), l.whole(args[1]))
 	case operators.Add, operators.Subtract, operators.Multiply:
 		// Times and spans have bounds of their own in CEL: only whole numbers are lowered.
 		if l.typ(args[0]) != intType || l.typ(args[1]) != intType {
@@ -554,8 +558,17 @@ func (l *lowering) preciseCall(call ast.CallExpr) precise {
 			return d.Negate(), ok
 		}
 	}
-	calculate, ok := preciseOperations[call.FunctionName()]
-	if !ok {
+	if call.FunctionName() == operators.Conditional {
+		return chooseNumber(l.truth(args[0]), l.precise(args[1]), l.precise(args[2]))
+	}
+	if how, ok := roundings[call.FunctionName()]; ok {
+		return roundedNumber(how, l.precise(args[0]))
+	}
+	calculate := preciseOperations[call.FunctionName()]
+	if calculate == nil {
+		calculate = extremes[call.FunctionName()]
+	}
+	if calculate == nil {
 		return nil
 	}
 	x, y := l.precise(args[0]), l.precise(args[1])

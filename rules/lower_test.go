@@ -116,6 +116,12 @@ func (x expressions) comparison(depth int) string {
 
 func (x expressions) whole(depth int) string {
 	if depth > 0 && rapid.Bool().Draw(x.t, "deeper") {
+		switch x.pick("whole shape", "extreme", "choice", "plain", "plain") {
+		case "extreme":
+			return x.pick("extreme", "min(", "max(") + x.whole(depth-1) + ", " + x.whole(depth-1) + ")"
+		case "choice":
+			return "(" + x.truth(depth-1) + " ? " + x.whole(depth-1) + " : " + x.whole(depth-1) + ")"
+		}
 		if x.pick("arity", "1", "2") == "1" {
 			return "-(" + x.whole(depth-1) + ")"
 		}
@@ -126,7 +132,13 @@ func (x expressions) whole(depth int) string {
 
 func (x expressions) money(depth int) string {
 	if depth > 0 && rapid.Bool().Draw(x.t, "deeper") {
-		switch x.pick("shape", "sum", "factor", "part", "scaled", "minus") {
+		switch x.pick("shape", "sum", "factor", "part", "scaled", "minus", "extreme", "rounded", "choice") {
+		case "extreme":
+			return x.pick("extreme", "min(", "max(") + x.money(depth-1) + ", " + x.pick("other", "3", "0.5", x.money(depth-1)) + ")"
+		case "rounded":
+			return x.pick("rounding", "round(", "floor(", "ceil(", "round_half_even(") + x.money(depth-1) + ")"
+		case "choice":
+			return "(" + x.truth(depth-1) + " ? " + x.money(depth-1) + " : " + x.pick("other", "3", "0.5", x.money(depth-1)) + ")"
 		case "sum":
 			return "(" + x.money(depth-1) + x.pick("op", " + ", " - ") + x.money(depth-1) + ")"
 		case "factor":
@@ -438,6 +450,35 @@ func TestSharingChangesNothing(t *testing.T) {
 			if fmt.Sprint(idsOf(a.Hits), a.Errors) != fmt.Sprint(idsOf(b.Hits), b.Errors) || !bytes.Equal(f.Trace(nil), g.Trace(nil)) {
 				t.Fatalf("%s\nshared %v %v\neach   %v %v", source, idsOf(a.Hits), a.Errors, idsOf(b.Hits), b.Errors)
 			}
+		}
+	})
+}
+
+// TestRounding: against the definition on big rationals.
+func TestRounding(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		d := Decimal{rapid.OneOf(rapid.Int64Range(-2000, 2000), rapid.Int64()).Filter(func(n int64) bool { return n != -1<<63 }).Draw(t, "coefficient"),
+			uint8(rapid.IntRange(0, maxExponent).Draw(t, "exponent"))}
+		decimals := uint8(rapid.IntRange(0, maxExponent).Draw(t, "decimals"))
+		how := Rounding(rapid.IntRange(0, 3).Draw(t, "how"))
+		got := d.Round(decimals, how)
+		if d.Exponent <= decimals {
+			if got != d {
+				t.Fatalf("%v has no more decimals than %d and became %v", d, decimals, got)
+			}
+			return
+		}
+		scale := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(d.Exponent-decimals)), nil)
+		floor, rest := new(big.Int).DivMod(big.NewInt(d.Coefficient), scale, new(big.Int)) // rest is not negative
+		half := new(big.Int).Lsh(rest, 1).Cmp(scale)
+		up := map[Rounding]bool{RoundDown: false, RoundUp: rest.Sign() > 0, RoundHalfUp: half > 0 || half == 0 && d.Coefficient > 0,
+			RoundHalfEven: half > 0 || half == 0 && floor.Bit(0) == 1}[how]
+		if up {
+			floor.Add(floor, big.NewInt(1))
+		}
+		if got.Exponent != decimals || floor.Cmp(big.NewInt(got.Coefficient)) != 0 {
+			t.Fatalf("%v to %d decimals, way %d: %v, want %v", d, decimals, how, got, floor)
 		}
 	})
 }

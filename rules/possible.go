@@ -95,24 +95,7 @@ func (s *scope) can(tree *ast.AST, e ast.Expr, kind events.Kind, aggregates []Ag
 			p.constants(w.tree(), w.tree().Expr())
 		}
 	}
-	for key := range p.numbers {
-		slices.SortFunc(p.numbers[key], Decimal.Compare)
-		p.numbers[key] = slices.CompactFunc(p.numbers[key], func(a, b Decimal) bool { return a.Compare(b) == 0 })
-	}
-	var set truthSet
-	var missing []string
-	for runs := 0; runs < maxRuns; runs++ {
-		p.depth, p.found, p.missing = 0, map[string]fact{}, nil
-		t := p.truth(e)
-		if t == Unknown && missing == nil {
-			missing = p.missing
-		}
-		set |= 1 << t
-		if set == everyTruth || !p.next() {
-			return set, missing
-		}
-	}
-	return everyTruth, missing
+	return p.every(e, nil, maxRuns)
 }
 
 // show writes an expression as a rule has it.

@@ -20,6 +20,8 @@ var functionSays = []says{
 	{`similarity("list", x)`, "how alike the text and the closest name of the list are, a decimal from 0 to 1; 0 when the text is missing"},
 	{`converted(amount)`, "the amount in the currency of conversion:, exactly; unknown where the event's currency has no rate"},
 	{`ratio(a, b)`, "a / b of two whole numbers or two amounts, to nine decimals; unknown where b is 0"},
+	{`min(a, b), max(a, b)`, "the lesser, the greater of two numbers"},
+	{`round(x), floor(x), ceil(x), round_half_even(x)`, "the whole number next to an amount or a decimal: the nearest (the middle away from zero), the one below, the one above, the nearest (the middle to the even one)"},
 	{`duration("30m")`, "a time span: h, m, s and ms"},
 	{`timestamp("2026-01-31T12:00:00Z")`, "a moment, RFC 3339"},
 	{`x.matches("^4[0-9]+$")`, "whether the text has a match of the regular expression (RE2)"},

@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/deploy/embedded/enginestest"
-	"sluice/pipelines/payments"
+	"sluice/pipelines/posting"
 	"sluice/schemas"
 	"sluice/schemas/events"
 	eventsv1 "sluice/schemas/events/v1"
@@ -72,7 +72,7 @@ func newWriter(t testing.TB, url string, parts ...part) *writer {
 		t.Fatal(err)
 	}
 	return &writer{newSession(conn), owned,
-		options{payments.Standard{Fees: payments.StandardFees()}, DefaultBatchTimeout, func(topic string) string { return topic }}}
+		options{posting.Standard(), DefaultBatchTimeout, func(topic string) string { return topic }}}
 }
 
 // decided makes the record of a decision as the gate writes it. at is its offset on the decided topic; the event stood

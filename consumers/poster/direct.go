@@ -6,7 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"sluice/pipelines/payments"
+	"sluice/pipelines/posting"
 	"sluice/schemas"
 )
 
@@ -31,7 +31,7 @@ func NewDirect(ctx context.Context, postgres string, shard int32) (*Direct, erro
 		closeConn(conn)
 		return nil, err
 	}
-	d := &Direct{newSession(conn), at, owned[at], options{payments.Standard{Fees: payments.StandardFees()}, DefaultBatchTimeout, func(topic string) string { return topic }}}
+	d := &Direct{newSession(conn), at, owned[at], options{posting.Standard(), DefaultBatchTimeout, func(topic string) string { return topic }}}
 	return d, nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"sluice/consumers/stream"
 	"sluice/pipelines/ledger"
 	"sluice/pipelines/payments"
+	"sluice/pipelines/posting"
 	"sluice/schemas"
 )
 
@@ -34,7 +35,7 @@ const commitInterval = time.Second
 type Config struct {
 	stream.Config
 	Postgres string            // URL; its search_path says where the book's tables are
-	Postings payments.Postings // nil: payments.Standard with payments.StandardFees
+	Postings payments.Postings // nil: posting.Standard
 	MaxBatch int               // decisions of one poll; 0: DefaultMaxBatch
 	Writers  int               // connections that share the partitions out and post side by side; 0: DefaultWriters
 	Timeout  time.Duration     // of one batch; 0: DefaultBatchTimeout
@@ -45,7 +46,7 @@ type Config struct {
 func (c Config) fill() Config {
 	c.Config = c.Config.Fill()
 	if c.Postings == nil {
-		c.Postings = payments.Standard{Fees: payments.StandardFees()}
+		c.Postings = posting.Standard()
 	}
 	if c.MaxBatch == 0 {
 		c.MaxBatch = DefaultMaxBatch

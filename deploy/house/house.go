@@ -19,6 +19,7 @@ import (
 	"sluice/consumers/stream"
 	"sluice/deploy/config"
 	"sluice/deploy/embedded"
+	"sluice/pipelines/posting"
 	"sluice/schemas/warehouse"
 )
 
@@ -57,6 +58,8 @@ type House struct {
 	Log       *slog.Logger
 	Engines   *embedded.Engines // nil if none is embedded in this process
 	Attached  bool              // the engines belong to another process
+
+	postings *posting.Rules // what its poster posts by, once Run has started
 }
 
 // Open finds or starts the engines and brings topics, tables and the first ruleset into being. The error is one line that

@@ -68,6 +68,13 @@ func (h *House) Run(ctx context.Context, names []string, hooks Hooks) error {
 	if hooks.Ready == nil {
 		hooks.Ready = func(string) {}
 	}
+	if slices.Contains(names, "poster") {
+		var err error
+		if h.postings, err = LoadPostings(h.Config.Postings); err != nil {
+			return err
+		}
+		h.Log.Info("posting rules", "id", h.postings.ID(), "checksum", h.postings.Checksum())
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, p := range parts {
 		if slices.Contains(names, p.name) {
@@ -88,7 +95,8 @@ func runGate(h *House, hooks Hooks) func(context.Context) error {
 
 func runPoster(h *House, hooks Hooks) func(context.Context) error {
 	return func(ctx context.Context) error {
-		return poster.Run(ctx, poster.Config{Config: h.Stream("poster"), Postgres: h.Addresses.Postgres, Ready: func() { hooks.Ready("poster") }})
+		return poster.Run(ctx, poster.Config{Config: h.Stream("poster"), Postgres: h.Addresses.Postgres, Postings: h.postings,
+			Ready: func() { hooks.Ready("poster") }})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,9 @@ type UpOptions struct {
 // Up runs engines, every part and the simulated channels until ctx ends, or for o.For and until the last event is counted.
 func Up(ctx context.Context, c config.Config, o UpOptions) error {
 	if err := errors.Join(c.Check(), o.Simulation.Check()); err != nil {
+		return err
+	}
+	if _, err := LoadPostings(c.Postings); err != nil { // before the engines start
 		return err
 	}
 	if c.HTTP == "" {
@@ -193,6 +197,11 @@ func RunParts(ctx context.Context, c config.Config, names []string, out io.Write
 	needs, err := NeedsOf(names)
 	if err != nil {
 		return err
+	}
+	if slices.Contains(names, "poster") {
+		if _, err := LoadPostings(c.Postings); err != nil {
+			return err
+		}
 	}
 	var page net.Listener
 	if c.HTTP != "" {

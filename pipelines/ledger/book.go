@@ -150,7 +150,7 @@ func (t *Transfer) shape() Code {
 	switch {
 	case t.Action >= actions,
 		t.Keep && t.Action != Post,
-		t.Balancing != 0 && !begins, t.Balancing > BalanceDebit|BalanceCredit,
+		t.Balancing != 0 && !begins, t.Balancing > BalanceDebit|BalanceCredit|BalanceNone, t.Balancing == BalanceNone, t.Balancing&BalanceNone != 0 && t.Action != Move,
 		!t.Expires.IsZero() && t.Action != Hold,
 		t.Ref != "" && begins,
 		t.Amount != 0 && t.Action == Void:
@@ -182,6 +182,8 @@ func (b *Book) begin(t *Transfer) Code {
 		as.Amount = min(as.Amount, credit.room(CreditSide))
 	}
 	switch {
+	case as.Amount <= 0 && t.Balancing&BalanceNone != 0:
+		return OK
 	case as.Amount <= 0:
 		return InsufficientFunds
 	case debit.DebitsPosted > math.MaxInt64-debit.DebitsPending-as.Amount || credit.CreditsPosted > math.MaxInt64-credit.CreditsPending-as.Amount:

@@ -37,7 +37,7 @@ func (a Action) String() string {
 }
 
 // Balancing says that a Move's or Hold's amount is an upper bound, for what an account still has; the code is
-// InsufficientFunds where that is nothing.
+// InsufficientFunds where that is nothing, but for BalanceNone.
 type Balancing uint8
 
 // The ways of balancing. They may be combined: the smaller amount counts.
@@ -47,6 +47,8 @@ const (
 	// BalanceCredit gives at most what the credit account, which grows by debits, has above its floor or zero: the most
 	// that can be paid back on a loan.
 	BalanceCredit
+	// BalanceNone lets the transfer be left out where there is nothing to take or give: its group stands without it.
+	BalanceNone
 )
 
 // Transfer moves an amount from one account to another: it debits one and credits the other, so it cannot be unbalanced.

@@ -84,6 +84,8 @@ type Payment struct {
 	Channel      string    // payment channel that carries it, "" where none was named or chosen
 	DueAt        time.Time // by when something has to happen to it, by event time; zero: it waits for nothing
 	Extra                  // what few payments have
+
+	accounts Accounts // while it is planned; nil: the standard ones
 }
 
 // Extra is what few payments have. It is kept as JSON; a Payment's is never changed, only replaced.
@@ -256,6 +258,9 @@ const houseBank = "main"
 
 // from is the account the money comes from: the debit side of the payment's transfers.
 func (p *Payment) from() ledger.AccountKey {
+	if p.accounts != nil {
+		return p.accounts.Payer(p)
+	}
 	switch p.Purpose {
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP:
 		return p.clearing(p.Currency)
@@ -276,6 +281,9 @@ func (p *Payment) from() ledger.AccountKey {
 
 // to is the account the money goes to, in the payee's currency. Of a purchase it is the merchant's who is named.
 func (p *Payment) to(merchant string) ledger.AccountKey {
+	if p.accounts != nil {
+		return p.accounts.Payee(p, merchant)
+	}
 	c := p.payeeCurrency()
 	switch p.Purpose {
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER:
@@ -293,6 +301,9 @@ func (p *Payment) to(merchant string) ledger.AccountKey {
 
 // kept is where a dispute keeps the payee's money, false where a payment of its purpose cannot be disputed.
 func (p *Payment) kept(merchant string) (ledger.AccountKey, bool) {
+	if p.accounts != nil {
+		return p.accounts.Kept(p, merchant)
+	}
 	c := p.payeeCurrency()
 	switch p.Purpose {
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE:

@@ -97,11 +97,12 @@ type plan struct {
 // shard stripes the platform's accounts of a new payment; later events keep to the stripe of the first. funds is asked about
 // the accounts of payees alone.
 func Plan(d *events.Decision, shard int32, p *Payment, post Postings, funds Funds) Step {
-	c := plan{d, p, post, funds}
+	c := plan{d, p.By(post), post, funds}
 	step := c.step(shard)
 	for _, next := range [...]*Payment{step.Next, step.Instead, step.Refused} {
 		if next != nil {
 			next.DueAt = next.due(p)
+			next.accounts = nil
 		}
 	}
 	return step
@@ -139,7 +140,7 @@ func (c *plan) step(shard int32) Step {
 // captures post it. An authorization that no rule was asked about (observed) holds too: the issuer has agreed, and what a
 // capture moves can be given back. Of what is the house's own, no rule is asked.
 func (c *plan) begin(shard int32) Step {
-	p := begun(c.d, shard)
+	p := begun(c.d, shard).By(c.post)
 	c.p = p
 	passes := c.d.Verdict == events.Approve ||
 		c.d.Verdict == events.Observed && (c.d.Event.Kind == events.PaymentAuthorized || HouseOwn(p.Purpose))

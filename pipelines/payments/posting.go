@@ -56,13 +56,36 @@ type Occasion struct {
 
 // Postings says which transfers follow from what happens to a payment's money.
 type Postings interface {
-	// Transfers lists the transfers of an occasion, which stand or fall together: the main one first, then those linked to
-	// it. It sets After.Fee and After.Effects to what then stands posted. Where captures come in parts, linked amounts are
-	// those of all captured so far less what stands posted already, so that parts cost what the whole costs.
+	// Transfers lists the transfers of an occasion, which stand or fall together: the main ones (see Main), and those linked
+	// to them. What gives the payee something back comes before what takes from him. It sets After.Fee and After.Effects to
+	// what then stands posted. Where captures come in parts, linked amounts are those of all captured so far less what stands
+	// posted already, so that parts cost what the whole costs.
 	Transfers(o *Occasion) []ledger.Transfer
 }
 
-// Standard is the house's postings: what is written here, with the fees of a schedule.
+// Accounts says between which accounts a payment moves its money. Postings that are Accounts too are asked; those of others
+// are the standard ones.
+type Accounts interface {
+	// Payer is the account the money comes from, in the payment's currency.
+	Payer(p *Payment) ledger.AccountKey
+	// Payee is the account the money goes to, in the payee's currency. Where merchants are paid it is the named one's.
+	Payee(p *Payment, merchant string) ledger.AccountKey
+	// Kept is where a dispute keeps the payee's money, in the payee's currency; false: such a payment cannot be disputed.
+	Kept(p *Payment, merchant string) (ledger.AccountKey, bool)
+}
+
+// By is the payment with the accounts of postings, as Plan has it for as long as it plans; nil stays nil.
+func (p *Payment) By(post Postings) *Payment {
+	a, ok := post.(Accounts)
+	if p == nil || !ok {
+		return p
+	}
+	ruled := *p
+	ruled.accounts = a
+	return &ruled
+}
+
+// Standard is the house's postings in code: the oracle of the posting rules that are shipped as standard.
 type Standard struct{ Fees FeeSchedule }
 
 // Transfers is Postings.

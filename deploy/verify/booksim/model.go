@@ -146,7 +146,7 @@ func (m *model) before(t ledger.Transfer) ledger.Code {
 
 func (m *model) begin(t ledger.Transfer) ledger.Code {
 	switch {
-	case t.Keep || t.Ref != "" || t.Balancing > 3 || t.Action == ledger.Move && t.Expires != (time.Time{}):
+	case t.Keep || t.Ref != "" || t.Balancing > 7 || t.Balancing == 4 || t.Balancing > 4 && t.Action == ledger.Hold || t.Action == ledger.Move && t.Expires != (time.Time{}):
 		return ledger.FieldUnexpected
 	case t.Action == ledger.Hold && t.ID == "":
 		return ledger.IDMissing
@@ -170,6 +170,9 @@ func (m *model) begin(t ledger.Transfer) ledger.Code {
 	}
 	if t.Balancing&ledger.BalanceCredit != 0 {
 		amount = atMost(amount, m.spare(t.Credit, ledger.CreditSide))
+	}
+	if amount <= 0 && t.Balancing > 4 {
+		return ledger.OK
 	}
 	if amount <= 0 {
 		return ledger.InsufficientFunds

@@ -140,7 +140,7 @@ func (r *random) begin(a ledger.Action, shard int32) ledger.Transfer {
 		t.Currency = pick(r, []events.Currency{cny, jpy})
 	}
 	if r.once(8) {
-		t.Balancing = ledger.Balancing(1 + r.rng.IntN(3))
+		t.Balancing = ledger.Balancing(1 + r.rng.IntN(7))
 	}
 	if a == ledger.Hold && !r.once(30) {
 		t.Expires = r.now[shard].Add(time.Duration(r.rng.IntN(240)-2) * time.Second)

@@ -1,0 +1,287 @@
+package posting
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"sluice/pipelines/payments"
+	"sluice/rules"
+)
+
+var (
+	nameText = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
+	kindText = regexp.MustCompile(`^[a-z][a-z0-9_]{0,24}$`)
+)
+
+// Load parses and checks a posting file. Its error is a rules.Mistakes: all that is wrong, with file, line, column and what to write
+// instead. No bytes make it panic. A file without parties: has those of the standard one. The file's name is for messages only.
+func Load(file string, data []byte) (*Rules, error) {
+	y, body := rules.ParseYAML(file, data)
+	l := &loader{YAML: y, r: &Rules{Source: slices.Clone(data)}, ids: map[string]int{}}
+	if body == nil {
+		if y.Err() == nil {
+			y.Fail(nil, "the file is empty; posting rules start with postings: and version:")
+		}
+		return nil, y.Err()
+	}
+	if !rules.IsMapping(body) {
+		y.Fail(body, "posting rules are a mapping of postings:, version:, parties: and effects: to what they are")
+		return nil, y.Err()
+	}
+	l.load(body)
+	if y.Err() == nil {
+		l.check()
+	}
+	if err := y.Err(); err != nil {
+		return nil, err
+	}
+	l.r.frames.New = func() any { return &frame{Frame: terms.NewFrame()} }
+	return l.r, nil
+}
+
+type loader struct {
+	*rules.YAML
+	r        *Rules
+	ids      map[string]int // line of each
+	partyAt  []partyPlaces
+	effectAt []effectPlaces
+	at       rules.Node // of parties:, or of the file
+}
+
+type partyPlaces struct{ at, when, payer, payee, kept rules.Node }
+
+type effectPlaces struct{ at, when, on, debit, credit, amount, kind, back rules.Node }
+
+func (l *loader) load(body rules.Node) {
+	named, numbered, own := false, false, false
+	l.at = body
+	for _, e := range l.Mapping(body, "a posting file", []string{"postings", "version", "parties", "effects"}) {
+		switch e.Key {
+		case "postings":
+			named = true
+			if l.r.Name = l.Text(e.Value, "postings"); !nameText.MatchString(l.r.Name) {
+				l.Fail(e.Value, "postings: %q is no name; use small letters, digits and dashes", l.r.Name)
+			}
+		case "version":
+			numbered = true
+			l.r.Version = int(l.Integer(e.Value, "version", 1, 1_000_000_000))
+		case "parties":
+			own, l.at = true, e.At
+			l.parties(e.Value)
+		case "effects":
+			l.effects(e.Value)
+		}
+	}
+	if !named {
+		l.Fail(body, "the posting rules have no name; write postings: house")
+	}
+	if !numbered {
+		l.Fail(body, "the posting rules have no version; write version: 1")
+	}
+	if !own {
+		l.r.parties = slices.Clone(Standard().parties)
+		l.partyAt = make([]partyPlaces, len(l.r.parties))
+		for i := range l.partyAt {
+			l.partyAt[i] = partyPlaces{at: body, when: body, payer: body, payee: body, kept: body}
+		}
+	}
+}
+
+// id reads a rule's name, which no other has.
+func (l *loader) id(n rules.Node, what string) string {
+	id := l.Text(n, "id")
+	switch line := l.ids[id]; {
+	case !nameText.MatchString(id):
+		l.Fail(n, "id: %q is no name; use small letters, digits and dashes", id)
+	case line > 0:
+		l.Fail(n, "id: %s is the name of another on line %d; give %s its own", id, line, what)
+	default:
+		l.ids[id] = l.Line(n)
+	}
+	return id
+}
+
+func (l *loader) parties(n rules.Node) {
+	list := l.List(n, "parties")
+	if len(list) > MaxParties {
+		l.Fail(n, "%d parties; at most %d", len(list), MaxParties)
+		return
+	}
+	for _, one := range list {
+		p, at := party{line: l.Line(one)}, partyPlaces{at: one}
+		fine := true
+		for _, e := range l.Mapping(one, "a party", []string{"id", "when", "payer", "payee", "kept"}) {
+			ok := true
+			switch e.Key {
+			case "id":
+				p.id = l.id(e.Value, "the party")
+			case "when":
+				at.when = e.Value
+				p.when = partyTerms.Condition(l.YAML, e.Value, "when")
+			case "payer":
+				at.payer = e.Value
+				p.payer, ok = l.account(e.Value, "payer", false)
+			case "payee":
+				at.payee = e.Value
+				p.payee, ok = l.account(e.Value, "payee", false)
+			case "kept":
+				at.kept, p.keeps = e.Value, true
+				p.kept, ok = l.account(e.Value, "kept", false)
+			}
+			fine = fine && ok
+		}
+		if p.id == "" || at.when == nil || at.payer == nil || at.payee == nil {
+			l.Fail(one, "a party needs id:, when:, payer: and payee:")
+			continue
+		}
+		if fine && p.when != nil {
+			l.r.parties, l.partyAt = append(l.r.parties, p), append(l.partyAt, at)
+		}
+	}
+}
+
+var roundNames = map[string]rules.Rounding{"half_up": rules.RoundHalfUp, "down": rules.RoundDown, "up": rules.RoundUp, "half_even": rules.RoundHalfEven}
+
+func (l *loader) effects(n rules.Node) {
+	list := l.List(n, "effects")
+	if len(list) > MaxEffects {
+		l.Fail(n, "%d effects; at most %d, since all that a payment posts is one group of the book", len(list), MaxEffects)
+		return
+	}
+	for _, one := range list {
+		x, at := effect{line: l.Line(one)}, effectPlaces{at: one}
+		fine := true
+		var on, post, back rules.Node
+		for _, e := range l.Mapping(one, "an effect", []string{"id", "on", "when", "post", "back"}) {
+			switch e.Key {
+			case "id":
+				x.id = l.id(e.Value, "the effect")
+			case "on":
+				on = e.Value
+			case "when":
+				at.when = e.Value
+				x.when = terms.Condition(l.YAML, e.Value, "when")
+				fine = fine && x.when != nil
+			case "post":
+				post = e.Value
+			case "back":
+				back, at.back = e.Value, e.Value
+			}
+		}
+		if x.id == "" || on == nil || post == nil {
+			l.Fail(one, "an effect needs id:, on: and post:")
+			continue
+		}
+		fine = l.moment(&x, &at, on) && l.post(&x, &at, post) && l.goesBack(&x, back, one) && fine
+		if fine {
+			l.r.effects, l.effectAt = append(l.r.effects, x), append(l.effectAt, at)
+		}
+	}
+}
+
+func (l *loader) moment(x *effect, at *effectPlaces, n rules.Node) bool {
+	at.on = n
+	word := l.Text(n, "on")
+	m, known := payments.ParseMoment(word)
+	switch {
+	case !known:
+		l.Fail(n, "on: there is no moment %q%s", word, rules.Suggest(word, momentWords()))
+		return false
+	case m == payments.OnHold:
+		l.Fail(n, "on: nothing is linked to held money: it may never move; write on: moved")
+		return false
+	}
+	x.on = m
+	return true
+}
+
+func momentWords() []string {
+	var words []string
+	for m := payments.OnMove; m <= payments.OnDisputeLost; m++ {
+		words = append(words, m.String())
+	}
+	return words
+}
+
+func (l *loader) post(x *effect, at *effectPlaces, n rules.Node) bool {
+	fine := true
+	for _, e := range l.Mapping(n, "post", []string{"debit", "credit", "amount", "kind", "round"}) {
+		ok := true
+		switch e.Key {
+		case "debit":
+			at.debit = e.Value
+			x.debit, ok = l.account(e.Value, "debit", true)
+		case "credit":
+			at.credit = e.Value
+			x.credit, ok = l.account(e.Value, "credit", true)
+		case "amount":
+			at.amount = e.Value
+			x.amount = terms.Number(l.YAML, e.Value, "amount")
+			ok = x.amount != nil
+		case "kind":
+			at.kind = e.Value
+			if x.kind = l.Text(e.Value, "kind"); !kindText.MatchString(x.kind) {
+				l.Fail(e.Value, "kind: %q is no kind; use at most %d small letters, digits and _", x.kind, maxKind)
+				ok = false
+			}
+		case "round":
+			word := l.Text(e.Value, "round")
+			if x.round, ok = roundNames[word]; !ok {
+				l.Fail(e.Value, "round: there is no %q%s", word, rules.Suggest(word, []string{"half_up", "down", "up", "half_even"}))
+			}
+		}
+		fine = fine && ok
+	}
+	if at.debit == nil || at.credit == nil || at.amount == nil || at.kind == nil {
+		l.Fail(at.at, "post: the effect %s needs debit:, credit:, amount: and kind:", x.id)
+		return false
+	}
+	x.ret = x.kind + "_return"
+	return fine
+}
+
+// goesBack reads back: share, or back: {refunded: keep, voided: all}.
+func (l *loader) goesBack(x *effect, n, at rules.Node) bool {
+	switch {
+	case n == nil && x.on == payments.OnMove:
+		l.Fail(at, "say how the effect %s goes back when the payment does: back: share, back: keep, or back: {refunded: keep, charged_back: keep, voided: all, failed: all}", x.id)
+		return false
+	case n == nil:
+		return true
+	case x.on != payments.OnMove:
+		l.Fail(n, "back: only what is linked to moved goes back; leave it out")
+		return false
+	}
+	if !rules.IsMapping(n) {
+		w, ok := l.way(n)
+		for i := range x.back {
+			x.back[i] = w
+		}
+		return ok
+	}
+	var words []string
+	for _, m := range backMoments {
+		words = append(words, m.String())
+	}
+	fine, said := true, 0
+	for _, e := range l.Mapping(n, "back", words) {
+		w, ok := l.way(e.Value)
+		x.back[slices.Index(words, e.Key)] = w
+		fine, said = fine && ok, said+1
+	}
+	if fine && said < len(words) {
+		l.Fail(n, "back: say it of each of %s", strings.Join(words, ", "))
+		return false
+	}
+	return fine
+}
+
+func (l *loader) way(n rules.Node) (way, bool) {
+	word := l.Text(n, "back")
+	i := slices.Index(wayNames[:], word)
+	if i < 0 {
+		l.Fail(n, "back: there is no way %q%s", word, rules.Suggest(word, wayNames[:]))
+	}
+	return way(max(i, 0)), i >= 0
+}

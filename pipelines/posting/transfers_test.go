@@ -1,0 +1,397 @@
+package posting
+
+import (
+	"cmp"
+	"math"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"sluice/pipelines/ledger"
+	"sluice/pipelines/payments"
+	"sluice/schemas/events"
+	eventsv1 "sluice/schemas/events/v1"
+)
+
+const (
+	wallet = eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET
+	card   = eventsv1.PaymentMethod_PAYMENT_METHOD_CARD
+	bank   = eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER
+
+	topUp      = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP
+	purchase   = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE
+	withdrawal = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL
+)
+
+var (
+	cny = events.MustCurrency("CNY")
+	usd = events.MustCurrency("USD")
+	at  = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+)
+
+// house is the least of a poster: payments by id and a book.
+type house struct {
+	book     *ledger.Book
+	payments map[string]*payments.Payment
+	post     payments.Postings
+}
+
+func newHouse(post payments.Postings) *house {
+	return &house{ledger.NewBook(0), map[string]*payments.Payment{}, post}
+}
+
+func (h *house) apply(d *events.Decision) (string, payments.Step) {
+	step := payments.Plan(d, 3, h.payments[d.Event.PaymentID], h.post, h.funds)
+	code, next := step.Post(h.enter)
+	if next != nil {
+		h.payments[d.Event.PaymentID] = next
+	}
+	return code, step
+}
+
+func (h *house) funds(key ledger.AccountKey) int64 {
+	a := h.book.Account(key)
+	if a == nil {
+		fresh, _ := ledger.NewAccount(key)
+		a = &fresh
+	}
+	if !a.Floored {
+		return math.MaxInt64
+	}
+	return a.Available() - a.Floor
+}
+
+func (h *house) enter(linked []ledger.Transfer) ledger.Code {
+	for _, t := range linked {
+		for _, key := range []ledger.AccountKey{t.Debit, t.Credit} {
+			if h.book.Account(key) == nil {
+				if a, ok := ledger.NewAccount(key); ok {
+					h.book.Load(a)
+				}
+			}
+		}
+	}
+	return h.book.Apply(linked)
+}
+
+func (h *house) balance(key ledger.AccountKey) int64 {
+	if a := h.book.Account(key); a != nil {
+		return a.Balance()
+	}
+	return 0
+}
+
+func decision(kind events.Kind, id string, amount int64, purpose eventsv1.PaymentPurpose, method eventsv1.PaymentMethod) *events.Decision {
+	return &events.Decision{Verdict: events.Approve, Tier: "gold", Event: events.Event{
+		Kind: kind, Time: at, PaymentID: id, CustomerID: "A", CounterpartyID: "B", MerchantID: "M", Method: method, Purpose: purpose, Amount: amount, Currency: cny,
+	}}
+}
+
+// drawDecision draws one event of a life.
+func drawDecision(t *rapid.T, purpose eventsv1.PaymentPurpose, method eventsv1.PaymentMethod) *events.Decision {
+	kinds := []events.Kind{events.PaymentInitiated, events.PaymentAuthorized, events.PaymentCaptured, events.PaymentCaptured, events.PaymentVoided,
+		events.PaymentRefunded, events.PaymentRefunded, events.PaymentChargedBack, events.PaymentSettled, events.PaymentFailed,
+		events.PaymentRerouted, events.PaymentDisputed, events.PaymentEvidenceSubmitted, events.PaymentDisputeDecided, events.PaymentRepresented}
+	d := decision(rapid.SampledFrom(kinds).Draw(t, "kind"), "P", rapid.Int64Range(1, 40_000).Draw(t, "amount"), purpose, method)
+	if d.Event.Kind == events.PaymentRerouted {
+		d.Event.PaymentChannel = rapid.SampledFrom([]string{"acquirer-a", "acquirer-b"}).Draw(t, "channel")
+	}
+	d.Event.RespondBy, d.Event.Outcome = at.AddDate(0, 0, 7), eventsv1.DisputeOutcome(rapid.IntRange(1, 2).Draw(t, "outcome"))
+	d.Tier = rapid.SampledFrom([]string{"", "gold", "platinum"}).Draw(t, "tier")
+	d.Verdict = rapid.SampledFrom([]events.Verdict{events.Approve, events.Approve, events.Approve, events.Observed, events.Decline}).Draw(t, "verdict")
+	return d
+}
+
+func drawLife(t *rapid.T) (eventsv1.PaymentPurpose, eventsv1.PaymentMethod) {
+	return eventsv1.PaymentPurpose(rapid.IntRange(1, 8).Draw(t, "purpose")), eventsv1.PaymentMethod(rapid.IntRange(1, 4).Draw(t, "method"))
+}
+
+// TestStandardIsStandard: for whatever happens to payments, the shipped rules plan what the code plans, transfer by transfer.
+func TestStandardIsStandard(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		code, file := newHouse(payments.Standard{Fees: payments.StandardFees()}), newHouse(Standard())
+		for _, h := range []*house{code, file} {
+			h.apply(decision(events.PaymentInitiated, "opening", 30_000, topUp, bank))
+		}
+		purpose, method := drawLife(t)
+		for range rapid.IntRange(1, 10).Draw(t, "events") {
+			d := drawDecision(t, purpose, method)
+			d.Event.AccountID = rapid.SampledFrom([]string{"", "", "", "savings"}).Draw(t, "account")
+			d.Event.Source = rapid.SampledFrom([]string{"app", "sluice/settlement"}).Draw(t, "source")
+			otherSide(t, &d.Event)
+			wantCode, want := code.apply(d)
+			gotCode, got := file.apply(d)
+			if gotCode != wantCode || !reflect.DeepEqual(got, want) {
+				t.Fatalf("%s %d\nby the file %s %+v\nby the code %s %+v", d.Event.Kind, d.Event.Amount, gotCode, got, wantCode, want)
+			}
+		}
+	})
+}
+
+// otherSide gives some payments that begin several merchants or another currency.
+func otherSide(t *rapid.T, e *events.Event) {
+	if e.Kind != events.PaymentInitiated && e.Kind != events.PaymentAuthorized || e.Amount < 2 {
+		return
+	}
+	switch rapid.IntRange(0, 2).Draw(t, "other side") {
+	case 0:
+		if e.Purpose == purchase {
+			first := rapid.Int64Range(1, e.Amount-1).Draw(t, "first share")
+			e.Splits = []events.Split{{MerchantID: "M", Amount: first}, {MerchantID: "N", Amount: e.Amount - first}}
+		}
+	case 1:
+		x := events.Exchange{Currency: usd, Rate: "0.1404"}
+		if x.Amount, _ = events.Convert(e.Amount, e.Currency, usd, x.Rate); x.Amount > 0 {
+			e.Exchange = x
+		}
+	}
+}
+
+// TestRewardsStandAsTheyShould: whatever happens to a payment by the rewards pack, what stands of its effects is what rules and the
+// part left of it say, and the book has posted exactly that.
+func TestRewardsStandAsTheyShould(t *testing.T) {
+	t.Parallel()
+	rewards, err := Load("rewards.yaml", RewardsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		h := newHouse(rewards)
+		h.apply(decision(events.PaymentInitiated, "opening", 30_000, topUp, bank))
+		purpose, method := drawLife(t)
+		start := len(h.book.Posted())
+		for range rapid.IntRange(1, 10).Draw(t, "events") {
+			d := drawDecision(t, purpose, method)
+			if rapid.IntRange(0, 3).Draw(t, "spends") == 0 { // points and cashback are gone before they could be taken back
+				points := h.balance("points:A:CNY")
+				if points > 0 {
+					h.enter([]ledger.Transfer{{Debit: "points:A:CNY", Credit: "points_issued/0:CNY", Amount: points, Currency: cny, Kind: "spent"}})
+				}
+			}
+			before := h.payments["P"]
+			var copied payments.Payment
+			if before != nil {
+				copied = *before
+				copied.Effects = append([]payments.Effect(nil), before.Effects...)
+			}
+			code, step := h.apply(d)
+			if before != nil && (copied.Fee != before.Fee || !reflect.DeepEqual(copied.Effects, append([]payments.Effect(nil), before.Effects...))) {
+				t.Fatalf("%s changed the payment it was given", d.Event.Kind)
+			}
+			if code == ledger.InsufficientFunds.String() && d.Event.Kind == events.PaymentRefunded && method == wallet && purpose == purchase && h.balance("merchant:M:CNY") >= d.Event.Amount {
+				t.Fatalf("a refund the merchant can pay is refused: %+v", step.Transfers)
+			}
+			if p := h.payments["P"]; p != nil {
+				checkRewards(t, h, p, start)
+			}
+		}
+	})
+}
+
+func checkRewards(t *rapid.T, h *house, p *payments.Payment, start int) {
+	stands := map[string]int64{}
+	for _, x := range p.Effects {
+		if x.Amount <= 0 {
+			t.Fatalf("%+v stands for nothing", x)
+		}
+		stands[x.Rule] += x.Amount
+	}
+	posted := map[string]int64{}
+	for _, x := range h.book.Posted()[start:] {
+		posted[x.Kind] += x.Amount
+	}
+	// What came back may be less than what was taken down: it had been spent.
+	if given := posted["points"] - posted["points_return"]; given < stands["points"] {
+		t.Fatalf("%d points stand of %d", stands["points"], given)
+	}
+	if p.Captured > 0 && p.Left() == 0 && (stands["points"] != 0 || stands["cashback"] != 0) {
+		t.Fatalf("all was given back, and %v stands", stands)
+	}
+	cancelled := p.Status == payments.Voided || p.Status == payments.Failed
+	if p.Purpose == purchase && p.Captured > 0 && !cancelled {
+		if most := (p.Captured*6 + 500) / 1000; p.Fee > most || p.Fee < (p.Captured*4+500)/1000 {
+			t.Fatalf("of %d captured %d is kept", p.Captured, p.Fee)
+		}
+		if tax := stands["tax-on-fee"]; tax > p.Fee {
+			t.Fatalf("the tax on %d is %d", p.Fee, tax)
+		}
+	}
+}
+
+// TestPartsCostWhatTheWholeCosts: captures in parts end as one capture of all.
+func TestPartsCostWhatTheWholeCosts(t *testing.T) {
+	t.Parallel()
+	rewards, err := Load("rewards.yaml", RewardsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOfN(rapid.Int64Range(1, 30_000), 1, 6).Draw(t, "parts")
+		whole := int64(0)
+		for _, n := range parts {
+			whole += n
+		}
+		inParts, atOnce := newHouse(rewards), newHouse(rewards)
+		for _, h := range []*house{inParts, atOnce} {
+			h.apply(decision(events.PaymentAuthorized, "P", whole, purchase, card))
+		}
+		for _, n := range parts {
+			inParts.apply(decision(events.PaymentCaptured, "P", n, purchase, card))
+		}
+		atOnce.apply(decision(events.PaymentCaptured, "P", whole, purchase, card))
+		a, b := inParts.payments["P"], atOnce.payments["P"]
+		for _, p := range []*payments.Payment{a, b} {
+			slices.SortFunc(p.Effects, func(x, y payments.Effect) int { return cmp.Compare(x.Rule, y.Rule) })
+		}
+		if a.Fee != b.Fee || !reflect.DeepEqual(a.Effects, b.Effects) {
+			t.Fatalf("in parts %v: %d %+v, at once %d %+v", parts, a.Fee, a.Effects, b.Fee, b.Effects)
+		}
+	})
+}
+
+// TestRefundsInPartsComeToAllOfIt: the points of a purchase are gone with its last refund, and partly before.
+func TestRefundsInPartsComeToAllOfIt(t *testing.T) {
+	t.Parallel()
+	rewards, err := Load("rewards.yaml", RewardsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(rewards)
+	h.apply(decision(events.PaymentInitiated, "opening", 500_000, topUp, bank))
+	h.apply(decision(events.PaymentInitiated, "Q", 100_000, purchase, wallet)) // so that the merchant can pay back
+	h.apply(decision(events.PaymentInitiated, "P", 10_099, purchase, wallet))
+	if got := h.balance("points:A:CNY"); got != 1100 {
+		t.Fatalf("%d points", got)
+	}
+	for _, c := range []struct{ amount, points, rewards int64 }{{3_366, 1067, 1067}, {3_366, 1034, 1034}, {3_367, 1000, 1000}} {
+		if code, _ := h.apply(decision(events.PaymentRefunded, "P", c.amount, purchase, wallet)); code != "posted" {
+			t.Fatal(code)
+		}
+		if points, cashback := h.balance("points:A:CNY"), h.balance("rewards/3:CNY"); points != c.points || cashback != c.rewards {
+			t.Errorf("%d points and %d of cashback are left, want %d and %d", points, cashback, c.points, c.rewards)
+		}
+	}
+	if p := h.payments["P"]; len(p.Effects) != 1 || p.Effects[0].Rule != "tax-on-fee" || p.Fee != 40 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// TestRulesMayChangeMidway: what another file posted goes back as it was posted.
+func TestRulesMayChangeMidway(t *testing.T) {
+	t.Parallel()
+	rewards, err := Load("rewards.yaml", RewardsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(rewards)
+	h.apply(decision(events.PaymentAuthorized, "P", 20_000, purchase, card))
+	h.apply(decision(events.PaymentCaptured, "P", 10_000, purchase, card))
+	h.post = Standard() // knows nothing of points
+	h.apply(decision(events.PaymentCaptured, "P", 10_000, purchase, card))
+	if p := h.payments["P"]; h.balance("points:A:CNY") != 100 || p.Fee != 120 {
+		t.Fatalf("%d points, a fee of %d", h.balance("points:A:CNY"), p.Fee)
+	}
+	h.apply(decision(events.PaymentInitiated, "Q", 100_000, topUp, card))
+	h.apply(decision(events.PaymentRefunded, "P", 10_000, purchase, card))
+	if got := h.balance("points:A:CNY"); got != 50 {
+		t.Errorf("half of the payment went back, and %d of 100 points are left", got)
+	}
+}
+
+// TestShares: each merchant of a purchase pays his own fee, and effects of none come once.
+func TestShares(t *testing.T) {
+	t.Parallel()
+	rewards, err := Load("rewards.yaml", RewardsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := &payments.Payment{ID: "P", Customer: "A", Merchant: "M", Purpose: purchase, Method: wallet, Currency: cny, Amount: 30_000, Shard: 3}
+	before.Shares = []payments.Share{{Merchant: "M", Amount: 20_000}, {Merchant: "N", Amount: 10_000}}
+	after := *before
+	after.Captured = 30_000
+	after.Shares = []payments.Share{{Merchant: "M", Amount: 20_000, Captured: 20_000}, {Merchant: "N", Amount: 10_000, Captured: 10_000}}
+	got := rewards.Transfers(&payments.Occasion{Moment: payments.OnMove, Event: &events.Event{Time: at}, Tier: "silver", Before: before, After: &after, Amount: 30_000})
+	want := []ledger.Transfer{
+		{Debit: "merchant:M:CNY", Credit: "fees/3:CNY", Amount: 120, Currency: cny, Kind: "fee"},
+		{Debit: "merchant:N:CNY", Credit: "fees/3:CNY", Amount: 60, Currency: cny, Kind: "fee"},
+		{Debit: "fees/3:CNY", Credit: "tax/3:CNY", Amount: 10, Currency: cny, Kind: "tax"},
+		{Debit: "points_issued/3:CNY", Credit: "points:A:CNY", Amount: 300, Currency: cny, Kind: "points"},
+		{Debit: "rewards/3:CNY", Credit: "wallet:A:CNY", Amount: 300, Currency: cny, Kind: "cashback"},
+	}
+	if got = got[len(got)-len(want):]; !reflect.DeepEqual(got, want) {
+		t.Fatalf("%+v", got)
+	}
+	if after.Fee != 180 || after.Shares[0].Fee != 120 || after.Shares[1].Fee != 60 || len(after.Effects) != 3 {
+		t.Fatalf("%+v", after)
+	}
+	// N's share is refunded, half of M's is charged back.
+	next := after
+	next.Shares = []payments.Share{{Merchant: "M", Amount: 20_000, Captured: 20_000, Fee: 120}, {Merchant: "N", Amount: 10_000, Captured: 10_000, Fee: 60, Back: 10_000}}
+	next.Refunded = 10_000
+	got = rewards.Transfers(&payments.Occasion{Moment: payments.OnRefund, Event: &events.Event{Time: at}, Before: &after, After: &next, Amount: 10_000})
+	back := map[string]int64{}
+	for _, x := range got {
+		back[x.Kind] += x.Amount
+	}
+	if back["points_return"] != 100 || back["cashback_return"] != 100 || back["fee_return"] != 0 || next.Fee != 180 {
+		t.Fatalf("%+v", got)
+	}
+}
+
+// TestExchange: the payee's effects are in his currency, those of others in the payment's.
+func TestExchange(t *testing.T) {
+	t.Parallel()
+	rewards, err := Load("rewards.yaml", RewardsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := &payments.Payment{ID: "P", Customer: "A", Merchant: "M", Purpose: purchase, Method: wallet, Currency: cny, Amount: 71_023, Shard: 3}
+	before.Exchange = &payments.Exchange{Currency: "USD", Amount: 10_000, Rate: "0.1408"}
+	after := *before
+	after.Captured = 71_023
+	got := rewards.Transfers(&payments.Occasion{Moment: payments.OnMove, Event: &events.Event{Time: at}, Before: before, After: &after, Amount: 71_023})
+	want := []ledger.Transfer{
+		{Debit: "merchant:M:USD", Credit: "fees/3:USD", Amount: 60, Currency: usd, Kind: "fee"},
+		{Debit: "fees/3:USD", Credit: "tax/3:USD", Amount: 3, Currency: usd, Kind: "tax"},
+		{Debit: "points_issued/3:CNY", Credit: "points:A:CNY", Amount: 710, Currency: cny, Kind: "points"},
+		{Debit: "rewards/3:CNY", Credit: "wallet:A:CNY", Amount: 710, Currency: cny, Kind: "cashback"},
+	}
+	if got = got[len(got)-len(want):]; !reflect.DeepEqual(got, want) {
+		t.Fatalf("%+v", got)
+	}
+}
+
+// BenchmarkPurchase is what one purchase costs to turn into transfers, by the code and by the shipped files.
+func BenchmarkPurchase(b *testing.B) {
+	rewards, err := Load("rewards.yaml", RewardsFile)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		post payments.Postings
+	}{{"code", payments.Standard{Fees: payments.StandardFees()}}, {"standard", Standard()}, {"rewards", rewards}} {
+		b.Run(c.name, func(b *testing.B) {
+			d := decision(events.PaymentInitiated, "P", 12_345, purchase, wallet)
+			b.ReportAllocs()
+			for b.Loop() {
+				payments.Plan(d, 3, nil, c.post, func(ledger.AccountKey) int64 { return math.MaxInt64 })
+			}
+		})
+	}
+}
+
+// aLife is a purchase that is captured in parts, refunded in part, settled and charged back.
+func aLife() []*events.Decision {
+	return []*events.Decision{
+		decision(events.PaymentInitiated, "opening", 50_000, topUp, card), decision(events.PaymentAuthorized, "P", 20_000, purchase, card),
+		decision(events.PaymentCaptured, "P", 5_000, purchase, card), decision(events.PaymentCaptured, "P", 15_000, purchase, card),
+		decision(events.PaymentRefunded, "P", 3_000, purchase, card), decision(events.PaymentSettled, "P", 17_000, purchase, card),
+		decision(events.PaymentChargedBack, "P", 17_000, purchase, card), decision(events.PaymentInitiated, "Q", 1_000, withdrawal, bank),
+		decision(events.PaymentFailed, "Q", 1_000, withdrawal, bank),
+	}
+}

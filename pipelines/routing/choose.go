@@ -179,8 +179,11 @@ func (c *Chooser) clock(ch *Channel, e *events.Event) local {
 // With few answers it stays near the prior; the rate itself takes over as they come in. Down goes by the answers alone.
 func (k *Candidate) judge(t *Table) {
 	k.Success = (k.Good*Whole + t.Expected*t.Weight) / (k.All + t.Weight)
-	k.Down = k.All >= t.Attempts && k.Good*Whole < t.DownAt*k.All
+	k.Down = t.Down(k.Good, k.All)
 }
+
+// Down says whether a channel with these answers in the window counts as down.
+func (t *Table) Down(good, all int64) bool { return all >= t.Attempts && good*Whole < t.DownAt*all }
 
 // price sets the expected cost: the fee, and the penalty times the chance that it fails.
 func (k *Candidate) price(t *Table, amount int64) {

@@ -117,7 +117,9 @@ func (l *loader) setting(e rules.Entry) {
 	case "good":
 		l.good, l.at = l.Texts(e.Value, "good"), e.At
 	case "bad":
-		l.bad, l.at = l.Texts(e.Value, "bad"), e.At
+		if l.bad = l.Texts(e.Value, "bad"); l.at == nil {
+			l.at = e.At
+		}
 	case "down_below":
 		t.DownAt = l.share(e, Whole)
 	case "probe":

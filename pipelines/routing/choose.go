@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 	"strconv"
@@ -193,6 +194,16 @@ func (k *Candidate) price(t *Table, amount int64) {
 	var carry uint64
 	k.low, carry = bits.Add64(feeLow, low, 0)
 	k.high, _ = bits.Add64(feeHigh, high, carry)
+}
+
+// Cost is the expected cost in minor units, cut off: what the choice goes by is exact.
+func (k *Candidate) Cost() int64 {
+	const unit = Whole * Whole
+	if k.high >= unit {
+		return math.MaxInt64
+	}
+	q, _ := bits.Div64(k.high, k.low, unit)
+	return int64(min(q, math.MaxInt64))
 }
 
 // before says whether a candidate comes before another: what is up before what is down, then by priority, by expected cost,

@@ -40,6 +40,11 @@ type health struct {
 	key       string
 	good, bad series
 	fresh     bool
+
+	// What was read of it last: good until an answer comes or the time leaves the tile.
+	read      bool
+	tile      int64
+	well, all int64
 }
 
 // newRouter returns nil where nothing is routed.
@@ -81,7 +86,9 @@ func (r *router) add(d *definition, channel string, ms int64) {
 	if i < 0 || !r.health[i].fresh {
 		return
 	}
-	switch h := &r.health[i]; d {
+	h := &r.health[i]
+	h.read = false
+	switch d {
 	case r.good:
 		h.good.include(ms/d.tile, 1)
 	case r.bad:
@@ -109,16 +116,19 @@ func (s *series) merge(part *series) {
 // Answers is routing.Health, for the event in hand.
 func (r *router) Answers(channel int) (good, all int64) {
 	h := &r.health[channel]
+	s := r.state
 	if !h.fresh {
 		r.refresh(h)
 	}
-	s := r.state
-	s.reading.begin(r.good, s.now.ms)
-	s.reading.gather(&h.good)
-	good = s.reading.a
-	s.reading.begin(r.bad, s.now.ms)
-	s.reading.gather(&h.bad)
-	return good, good + s.reading.a
+	if tile := s.now.ms / r.good.tile; !h.read || h.tile != tile {
+		s.reading.begin(r.good, s.now.ms)
+		s.reading.gather(&h.good)
+		h.well = s.reading.a
+		s.reading.begin(r.bad, s.now.ms)
+		s.reading.gather(&h.bad)
+		h.all, h.read, h.tile = h.well+s.reading.a, true, tile
+	}
+	return h.well, h.all
 }
 
 // refresh adds up the parts of all partitions, as gather does: what is idle in an owned partition counts as forgotten.
@@ -147,7 +157,7 @@ func (r *router) refresh(h *health) {
 			return nil
 		})
 	}
-	h.fresh = true
+	h.fresh, h.read = true, false
 }
 
 // take adds one partition's part, whose newest event was at ms; 0 if that is not known.

@@ -3,7 +3,6 @@ package routing
 import (
 	"math"
 	"math/bits"
-	"slices"
 	"strconv"
 
 	"sluice/rules"
@@ -92,16 +91,16 @@ type Chooser struct {
 	table      *Table
 	frame      *rules.Frame
 	candidates []Candidate
-	order      []*Candidate // those that can carry the payment, best first
-	clocks     []local      // by zone
-	clocked    uint64       // bits: zones whose clock was read
+	order      []uint8 // numbers of those that can carry the payment, best first
+	clocks     []local // by zone
+	clocked    uint64  // bits: zones whose clock was read
 	text       []byte
 }
 
 // NewChooser returns a chooser for the table's channels.
 func (t *Table) NewChooser() *Chooser {
 	return &Chooser{table: t, frame: t.conditions.NewFrame(), clocks: make([]local, len(t.zones)), candidates: make([]Candidate, len(t.Channels)),
-		order: make([]*Candidate, 0, len(t.Channels))}
+		order: make([]uint8, 0, len(t.Channels))}
 }
 
 // Candidates looks at every channel for a payment, in the order of the table. The slice is good until the next call.
@@ -237,14 +236,17 @@ func (c *Chooser) rank() int {
 			up++
 		}
 		at := len(c.order)
-		c.order = append(c.order, k)
-		for ; at > 0 && c.table.before(k, c.order[at-1]); at-- { // there are few
+		c.order = append(c.order, uint8(i))
+		for ; at > 0 && c.table.before(k, c.ranked(at-1)); at-- { // there are few
 			c.order[at] = c.order[at-1]
 		}
-		c.order[at] = k
+		c.order[at] = uint8(i)
 	}
 	return up
 }
+
+// ranked is a candidate by its place in the order.
+func (c *Chooser) ranked(place int) *Candidate { return &c.candidates[c.order[place]] }
 
 // The first words of a route's reason, for counting.
 var reasonWords = []string{"cheapest", "explored", "probed", "asked", "least", "none"}
@@ -272,7 +274,7 @@ func (c *Chooser) Choose(e *events.Event, x rules.Context, h Health) events.Rout
 		return c.nobody()
 	}
 	chosen := c.draw(e.PaymentID, up)
-	switch k := c.order[chosen]; {
+	switch k := c.ranked(chosen); {
 	case k.Down && up > 0:
 		c.say("probed: ", k, e)
 	case k.Down:
@@ -284,7 +286,7 @@ func (c *Chooser) Choose(e *events.Event, x rules.Context, h Health) events.Rout
 		c.text = strconv.AppendInt(c.text, int64(up), 10)
 		c.say(" healthy: ", k, e)
 	}
-	return events.Route{Channel: c.table.Channels[c.order[chosen].Channel].Name, Reason: c.reason(), Fallbacks: c.fallbacks(c.order[chosen])}
+	return events.Route{Channel: c.table.Channels[c.order[chosen]].Name, Reason: c.reason(), Fallbacks: c.fallbacks(int(c.order[chosen]))}
 }
 
 // draw says which of the order is chosen: the best, but for the shares that explore and probe. The shares are drawn by a hash
@@ -305,7 +307,7 @@ func (c *Chooser) draw(payment string, up int) int {
 	if slot >= Whole-c.table.Explore {
 		// Backups are not explored: they may cost what the best must not.
 		peers := 1
-		for peers < up && c.table.Channels[c.order[peers].Channel].Priority == c.table.Channels[c.order[0].Channel].Priority {
+		for peers < up && c.table.Channels[c.order[peers]].Priority == c.table.Channels[c.order[0]].Priority {
 			peers++
 		}
 		if peers > 1 {
@@ -316,15 +318,15 @@ func (c *Chooser) draw(payment string, up int) int {
 }
 
 // fallbacks are the best of the others.
-func (c *Chooser) fallbacks(chosen *Candidate) []string {
+func (c *Chooser) fallbacks(chosen int) []string {
 	n := min(MaxFallbacks, len(c.order)-1)
 	if n == 0 {
 		return nil
 	}
 	out := make([]string, 0, n)
-	for _, k := range c.order {
-		if k != chosen && len(out) < n {
-			out = append(out, c.table.Channels[k.Channel].Name)
+	for _, i := range c.order {
+		if int(i) != chosen && len(out) < n {
+			out = append(out, c.table.Channels[i].Name)
 		}
 	}
 	return out
@@ -345,7 +347,7 @@ func (c *Chooser) asked(e *events.Event) events.Route {
 	}
 	c.say("asked for by the event: ", &c.candidates[i], e)
 	c.rank()
-	return events.Route{Channel: c.table.Channels[i].Name, Reason: c.reason(), Fallbacks: c.fallbacks(&c.candidates[i])}
+	return events.Route{Channel: c.table.Channels[i].Name, Reason: c.reason(), Fallbacks: c.fallbacks(i)}
 }
 
 // maxTold bounds the channels that a reason tells of.
@@ -421,14 +423,4 @@ func hash(s string) uint64 {
 	h ^= h >> 33
 	h *= 0xc4ceb9fe1a85ec53
 	return h ^ h>>33
-}
-
-// Ranked lists the names of those that can carry the payment looked at last, best first.
-func (c *Chooser) Ranked() []string {
-	c.rank()
-	names := make([]string, len(c.order))
-	for i, k := range c.order {
-		names[i] = c.table.Channels[k.Channel].Name
-	}
-	return slices.Clip(names)
 }

@@ -231,7 +231,8 @@ type RouteQuestion struct {
 
 // event makes the payment's event.
 func (q *RouteQuestion) event() (*events.Event, error) {
-	e := &events.Event{ID: "question", Source: "sluice channels route", Kind: events.PaymentInitiated, CustomerID: "C1", PaymentID: q.Payment, PaymentChannel: q.Channel}
+	e := &events.Event{ID: "question", Source: "sluice channels route", Kind: events.PaymentInitiated, CustomerID: "C1",
+		PaymentID: q.Payment, PaymentChannel: q.Channel}
 	var ok bool
 	if e.Method, ok = payments.ParseMethod(q.Method); !ok {
 		return nil, fmt.Errorf("--method %q: give card, bank_transfer, quick_pay or wallet", q.Method)
@@ -288,7 +289,8 @@ func printRoute(w io.Writer, table *routing.Table, e *events.Event, health *answ
 		if table.Channels[k.Channel].Terms(e.Method, e.Currency) != nil || k.Hindrance == routing.Able {
 			fee, cost = events.FormatAmount(k.Fee, e.Currency), events.FormatAmount(k.Cost(), e.Currency)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", table.Channels[k.Channel].Name, can, fee, successText(k.Good, k.All), thousands(k.All), inPercent(k.Success), cost)
+		fmt.Fprintln(t, strings.Join([]string{table.Channels[k.Channel].Name, can, fee, successText(k.Good, k.All), thousands(k.All),
+			inPercent(k.Success), cost}, "\t"))
 	}
 	return t.Flush()
 }

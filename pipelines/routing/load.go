@@ -16,7 +16,8 @@ import (
 
 // The keys of a file of channels, and of its parts.
 var (
-	tableKeys   = []string{"routing", "version", "window", "attempts", "down_below", "probe", "explore", "penalty", "expected", "weight", "good", "bad", "channels", "rules"}
+	tableKeys = []string{"routing", "version", "window", "attempts", "down_below", "probe", "explore", "penalty", "expected", "weight", "good", "bad",
+		"channels", "rules"}
 	channelKeys = []string{"name", "enabled", "priority", "methods", "purposes", "can", "currencies", "limits", "fees", "hours"}
 	limitKeys   = []string{"min", "max"}
 	feeKeys     = []string{"method", "currency", "bps", "fixed", "min", "max"}
@@ -52,9 +53,9 @@ func Load(file string, data []byte) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loader{YAML: d, file: file, table: &Table{Source: slices.Clone(data), Window: 15 * time.Minute, Attempts: 20, DownAt: 500_000, Probe: 10_000, Explore: 20_000,
-		Penalty: 10_000, Expected: 950_000, Weight: 20, byName: map[string]int{}, conditions: conditions},
-		good: []string{"payment.authorized", "payment.captured", "payment.settled"}, bad: []string{"payment.failed"}}
+	l := &loader{YAML: d, good: []string{"payment.authorized", "payment.captured", "payment.settled"}, bad: []string{"payment.failed"}}
+	l.table = &Table{Source: slices.Clone(data), Window: 15 * time.Minute, Attempts: 20, DownAt: 500_000, Probe: 10_000, Explore: 20_000,
+		Penalty: 10_000, Expected: 950_000, Weight: 20, byName: map[string]int{}, conditions: conditions}
 	l.load(body)
 	if err := d.Err(); err != nil {
 		return nil, err
@@ -64,7 +65,6 @@ func Load(file string, data []byte) (*Table, error) {
 
 type loader struct {
 	*rules.YAML
-	file      string
 	table     *Table
 	good, bad []string   // kinds of events
 	at        rules.Node // of good: or bad:, where one of them is there

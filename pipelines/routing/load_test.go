@@ -1,6 +1,7 @@
 package routing_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -126,4 +127,20 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%+v", r)
 		}
 	})
+}
+
+// TestTheExampleOfThePageHolds: the file that the documentation shows loads, and its numbers are the defaults.
+func TestTheExampleOfThePageHolds(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/channels.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, _ := strings.Cut(rest, "```\n")
+	shown, plain := load(t, example), load(t, three)
+	if len(shown.Rules) != 2 || shown.Window != plain.Window || shown.Attempts != plain.Attempts || shown.DownAt != plain.DownAt || shown.Probe != plain.Probe ||
+		shown.Explore != plain.Explore || shown.Penalty != plain.Penalty || shown.Expected != plain.Expected || shown.Weight != plain.Weight {
+		t.Errorf("the page shows %+v, the defaults are %+v", shown, plain)
+	}
 }

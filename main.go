@@ -664,6 +664,9 @@ type channelsRouteCommand struct {
 
 func (c *channelsRouteCommand) Run(e *environment) error {
 	q := house.RouteQuestion{Method: c.Method, Purpose: c.Purpose, Amount: c.Amount, Currency: c.Currency, At: c.At, Payment: c.Payment, Channel: c.Ask, File: c.File}
+	if err := q.Check(); err != nil {
+		return err
+	}
 	return withEngines(e, c.Config, house.Kafka|house.ClickHouse, func(h *house.House) error { return h.AskRoute(e.ctx, e.out, q) })
 }
 

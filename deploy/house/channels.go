@@ -229,6 +229,12 @@ type RouteQuestion struct {
 	File                              string    // choose by this file; "": by what is live
 }
 
+// Check says what is wrong with the question.
+func (q *RouteQuestion) Check() error {
+	_, err := q.event()
+	return err
+}
+
 // event makes the payment's event.
 func (q *RouteQuestion) event() (*events.Event, error) {
 	e := &events.Event{ID: "question", Source: "sluice channels route", Kind: events.PaymentInitiated, CustomerID: "C1",

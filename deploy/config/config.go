@@ -39,9 +39,9 @@ type Config struct {
 	HTTP  string `name:"http" help:"Address of the status page, /metrics, /healthz and /readyz. 'none' for no page. Default: 127.0.0.1:8080 for up, none for run." env:"SLUICE_HTTP" group:"watching" placeholder:"HOST:PORT"`
 	Rules string `help:"Ruleset published when none is live yet: a file, or a shipped pack: default, fraud, credit, aml, sanctions, compliance, empty. Not said: default; for the replay of an AMLSim folder, empty." env:"SLUICE_RULES" group:"deciding" placeholder:"FILE|PACK"`
 
-	Channels string `help:"Payment channels published when none ever were: a file, or the shipped one, standard. Empty: the house chooses no channel until a file is published." env:"SLUICE_CHANNELS" group:"deciding" placeholder:"FILE|standard"`
-
 	RequireReview bool `help:"Nothing goes live without a test and the approval of a second person: rules publish is refused. Once a house was started with it, its rulebook keeps it." env:"SLUICE_REQUIRE_REVIEW" group:"deciding"`
+
+	Channels string `help:"Payment channels published when none ever were: a file, or the shipped one, standard. Empty: the house chooses no channel until a file is published." env:"SLUICE_CHANNELS" group:"deciding" placeholder:"FILE|standard"`
 
 	LogLevel  string `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"SLUICE_LOG_LEVEL" group:"watching"`
 	LogFormat string `help:"text or json." default:"text" enum:"text,json" env:"SLUICE_LOG_FORMAT" group:"watching"`

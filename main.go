@@ -49,6 +49,7 @@ type commands struct {
 	Postings    postingsCommand    `cmd:"" help:"Check posting rules, print them as a table, try them on one payment."`
 	Explain     explainCommand     `cmd:"" help:"Print why an event was decided as it was: rules, conditions, values, lists, the path to the verdict."`
 	Lists       listsCommand       `cmd:"" help:"Add to, remove from, show and import allow, deny and watch lists."`
+	Channels    channelsCommand    `cmd:"" help:"Check, publish and show payment channels; ask which one would carry a payment."`
 	Deadletters deadlettersCommand `cmd:"" help:"List or replay what could not be read or applied."`
 	Model       modelCommand       `cmd:"" help:"Train a scorecard or a logistic regression, print a model, score rows with it."`
 	Reconcile   reconcileCommand   `cmd:"" help:"Match a channel's statement with the book; list and resolve what does not match."`
@@ -634,9 +635,87 @@ func (c *rulesSnoozeCommand) Run(e *environment) error {
 	})
 }
 
+// channelsCommand is about payment channels; see docs/channels.md.
+type channelsCommand struct {
+	Check   channelsCheckCommand   `cmd:"" help:"Check a file of payment channels."`
+	Publish channelsPublishCommand `cmd:"" help:"Let every gate choose by a file, from its next transaction on."`
+	Off     channelsOffCommand     `cmd:"" help:"Let gates choose no payment channel any more."`
+	Show    channelsShowCommand    `cmd:"" help:"Print the channels that gates choose from, each with how it fares."`
+	Route   channelsRouteCommand   `cmd:"" help:"Print which channel would carry a payment, and what speaks for and against each."`
+}
+
+type channelsCheckCommand struct {
+	File string `arg:"" help:"A file, or the shipped one: standard."`
+}
+
+func (c *channelsCheckCommand) Run(e *environment) error {
+	table, err := house.LoadChannels(c.File)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.out, "%s: %d channels, %d rules\n", table.ID(), len(table.Channels), len(table.Rules))
+	return nil
+}
+
+type channelsPublishCommand struct {
+	config.Config
+	File string `arg:"" help:"A file, or the shipped one: standard."`
+}
+
+func (c *channelsPublishCommand) Run(e *environment) error {
+	table, err := house.LoadChannels(c.File)
+	if err != nil {
+		return err
+	}
+	return withKafka(e, c.Config, func(h *house.House) error {
+		if err := h.PublishChannels(e.ctx, table); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.out, "gates choose by %s\n", table.ID())
+		return nil
+	})
+}
+
+type channelsOffCommand struct{ config.Config }
+
+func (c *channelsOffCommand) Run(e *environment) error {
+	return withKafka(e, c.Config, func(h *house.House) error { return h.EndChannels(e.ctx) })
+}
+
+type channelsShowCommand struct{ config.Config }
+
+func (c *channelsShowCommand) Run(e *environment) error {
+	return withEngines(e, c.Config, house.Kafka|house.ClickHouse, func(h *house.House) error { return h.ShowChannels(e.ctx, e.out) })
+}
+
+type channelsRouteCommand struct {
+	config.Config
+	Method   string    `help:"card, bank_transfer, quick_pay or wallet." default:"card"`
+	Purpose  string    `help:"purchase, transfer, top_up, withdrawal or payout." default:"purchase"`
+	Amount   string    `help:"Major units, such as 100.00." required:""`
+	Currency string    `help:"ISO 4217 code." default:"CNY"`
+	At       time.Time `help:"By the hours and the answers of this moment, 2026-11-24T08:00:00Z. Default: that of the newest payment event." placeholder:"TIME"`
+	Payment  string    `help:"Id of the payment: it decides whether the payment explores." placeholder:"ID"`
+	Ask      string    `help:"The channel that the payment asks for." placeholder:"CHANNEL"`
+	File     string    `help:"Choose by this file instead of what is published." placeholder:"FILE|standard"`
+}
+
+func (c *channelsRouteCommand) Run(e *environment) error {
+	q := house.RouteQuestion{Method: c.Method, Purpose: c.Purpose, Amount: c.Amount, Currency: c.Currency, At: c.At, Payment: c.Payment, Channel: c.Ask, File: c.File}
+	if err := q.Check(); err != nil {
+		return err
+	}
+	return withEngines(e, c.Config, house.Kafka|house.ClickHouse, func(h *house.House) error { return h.AskRoute(e.ctx, e.out, q) })
+}
+
 // withKafka does something with the running house's Kafka.
 func withKafka(e *environment, c config.Config, do func(*house.House) error) error {
-	h, err := house.Open(e.ctx, c, house.Options{Needs: house.Kafka, Attach: true, Log: c.Logger(e.err)})
+	return withEngines(e, c, house.Kafka, do)
+}
+
+// withEngines does something with engines of the running house.
+func withEngines(e *environment, c config.Config, needs house.Engine, do func(*house.House) error) error {
+	h, err := house.Open(e.ctx, c, house.Options{Needs: needs, Attach: true, Log: c.Logger(e.err)})
 	if err != nil {
 		return err
 	}

@@ -402,6 +402,10 @@ func TestMistakesAreAnswered(t *testing.T) {
 		{"lists add snooze x", 1, "card-testing/customer/C42"},
 		{"rules snooze a customer=C1 --reason x --for 90x", 1, "write 30m, 24h or 90d"},
 		{"lists show --data /nonexistent", 1, "give --kafka"},
+		{"channels check nowhere.yaml", 1, "or the shipped one: standard"},
+		{"channels check main.go", 1, "main.go:1:62: not YAML"},
+		{"channels show --data /nonexistent", 1, "give --kafka"},
+		{"channels route --amount 0 --data /nonexistent", 1, "--amount"},
 		{"explain payments/0/1 --data /nonexistent", 1, "give --clickhouse"},
 	}
 	for _, c := range cases {

@@ -450,7 +450,7 @@ func (l *loader) checkIn(n ast.Node, what string, v *variable, of Kinds) {
 // fieldKinds are the kinds of events that can have a field.
 func fieldKinds(f Field) Kinds {
 	switch f {
-	case Merchant, Card, Account, Category:
+	case Merchant, Card, Account, Category, Carrier:
 		return paymentKinds
 	case Counterparty:
 		return paymentKinds | 1<<events.BehaviorPayeeAdded

@@ -193,17 +193,19 @@ const (
 	Card
 	Counterparty // who receives a transfer; the payee of behavior.payee_added
 	Document     // hash of an identity document
+	Carrier      // the payment channel that carries the payment: an acquirer, a bank
 	Account
 	Country
 	Channel
 	Category // merchant category code
 )
 
-var fieldNames = []string{"", "customer", "device", "ip", "merchant", "card", "counterparty", "document", "account", "country", "channel",
-	"merchant_category"}
+var fieldNames = []string{"", "customer", "device", "ip", "merchant", "card", "counterparty", "document", "payment_channel", "account", "country",
+	"channel", "merchant_category"}
 
-// lastKey is the last field that may be a key: the others have too few values, each entity would hold everybody.
-const lastKey = Document
+// lastKey is the last field that may be a key: the others have too few values, each entity would hold everybody. That of a
+// payment channel does: how it fares is asked of all its payments together.
+const lastKey = Carrier
 
 // String returns the word for it in a ruleset.
 func (f Field) String() string { return fieldNames[f] }
@@ -228,6 +230,8 @@ func (f Field) Of(e *events.Event) string {
 		return e.CounterpartyID
 	case Document:
 		return e.DocumentHash
+	case Carrier:
+		return e.PaymentChannel
 	case Account:
 		return e.AccountID
 	case Country:

@@ -152,6 +152,7 @@ var variables = []variable{
 	text("payment.counterparty_name", paymentKinds, "of who receives a transfer; for similarity()", func(e *events.Event) string { return e.CounterpartyName }),
 	text("payment.account", paymentKinds, "the account, \"\" is the wallet", func(e *events.Event) string { return e.AccountID }),
 	text("payment.card", paymentKinds, "card token", func(e *events.Event) string { return e.CardToken }),
+	text("payment.channel", paymentKinds, "the payment channel that carries it; \"\" where the house chooses one", func(e *events.Event) string { return e.PaymentChannel }),
 	text("payment.reason", paymentKinds, "why it failed, was refunded, …", func(e *events.Event) string { return e.Reason }),
 
 	money("loan.amount", loanKinds, "principal, or the money paid", func(e *events.Event) int64 { return e.Amount }),

@@ -28,6 +28,10 @@ const (
 	// that is asked beside it.
 	Rules = "rules"
 
+	// Channels is compacted, with one partition: the payment channels (YAML), under ChannelsKey. The text ChannelsOff there, or
+	// nothing: the house chooses no payment channel.
+	Channels = "channels"
+
 	// VerdictsShadow has what each shadow ruleset says of each event that asks for a verdict.
 	VerdictsShadow = "verdicts.shadow"
 
@@ -47,6 +51,13 @@ func ShadowName(key string) (string, bool) {
 	name, ok := strings.CutPrefix(key, shadowPrefix)
 	return name, ok && name != ""
 }
+
+// What stands on the topic Channels. Routing is ended by a text, not by a deletion: a deletion is forgotten by the broker in
+// time, and a topic whose last offset is gone keeps its readers waiting.
+const (
+	ChannelsKey = "default"
+	ChannelsOff = "off"
+)
 
 // MaxRecordBytes bounds one record on any topic, key and headers included: what is larger is refused before it is sent.
 const MaxRecordBytes = 1 << 20
@@ -76,6 +87,7 @@ func Topics() []Topic {
 		{Name: CustomerTiers, Compacted: true, MaxMessage: MaxRecordBytes},
 		{Name: Rules, Compacted: true, Single: true, MaxMessage: MaxRecordBytes},
 		{Name: Lists, Compacted: true, Single: true, MaxMessage: MaxRecordBytes},
+		{Name: Channels, Compacted: true, Single: true, MaxMessage: MaxRecordBytes},
 		{Name: GateState, Compacted: true, KeepFor: StateRetention, MaxMessage: 4 * MaxRecordBytes},
 	}
 }

@@ -24,7 +24,7 @@ const (
 )
 
 // A follower reads, outside the group, what the state must learn from others while it runs: gate.state of the partitions
-// other gates own, customers.tiers, lists and rules. It hands records to the loop and touches no state.
+// other gates own, customers.tiers, lists, channels and rules. It hands records to the loop and touches no state.
 type follower struct {
 	client *kgo.Client
 	queue  chan []*kgo.Record
@@ -150,6 +150,8 @@ func (g *gate) applyRecord(r *kgo.Record) error {
 		g.applyRuleset(r)
 	case schemas.Lists:
 		g.applyListEntry(r)
+	case schemas.Channels:
+		g.applyChannels(r)
 	}
 	g.at.set(topic, r.Partition, r.Offset+1)
 	return nil

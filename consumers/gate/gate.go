@@ -90,6 +90,7 @@ type gate struct {
 	at         positions         // next offset to apply of every record feed; see positions
 	tx         transaction       // the one in hand; reused
 	lag        lagMeter
+	channels   channelMeter
 	headers    []events.Header      // scratch
 	router     kgo.TopicPartitioner // finds the partition a key belongs in
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/consumers/stream"
+	"sluice/pipelines/routing"
 	"sluice/schemas/events"
 )
 
@@ -17,10 +18,13 @@ type metrics struct {
 	events, decisions, ruleHits, deadLetters *prometheus.CounterVec
 	braked, shadows                          *prometheus.CounterVec
 	aborted, misrouted, refused              prometheus.Counter
-	listsRefused                             prometheus.Counter
+	listsRefused, channelsRefused            prometheus.Counter
 	decision, transaction                    prometheus.Histogram
 	entities                                 prometheus.Gauge
 	ruleset, shadowInfo, listEntries, lag    *prometheus.GaugeVec
+	channelSuccess, channelAnswers           *prometheus.GaugeVec
+	channelDown, channelInfo                 *prometheus.GaugeVec
+	routes                                   *prometheus.CounterVec
 
 	byTopic   map[string]prometheus.Counter
 	byVerdict [events.Duplicate + 1]prometheus.Counter
@@ -52,14 +56,20 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		transaction: histogram("sluice_gate_transaction_seconds", "From a poll's first record to the commit of its transaction.", prometheus.ExponentialBuckets(0.0005, 2, 16)),
 		entities: stream.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sluice_gate_entities", Help: "Entities whose aggregates are in memory."})),
-		ruleset:      gauges("sluice_gate_ruleset_info", "1 for the ruleset in force.", "ruleset"),
-		braked:       counters("sluice_gate_rule_braked_total", "Decisions in which a rule fired that its brake held: it could ask for review only.", "rule"),
-		shadows:      counters("sluice_gate_shadow_decisions_total", "Verdicts of shadow rulesets, which have no effect.", "ruleset", "verdict"),
-		shadowInfo:   gauges("sluice_gate_shadow_info", "1 for each shadow ruleset that is asked.", "shadow", "ruleset"),
-		listEntries:  gauges("sluice_gate_list_entries", "Entries of each list, expired ones included.", "list"),
-		listsRefused: counter("sluice_gate_list_entries_refused_total", "Published list entries that could not be read or had no room."),
-		lag:          stream.Lag(r),
-		byTopic:      map[string]prometheus.Counter{}, byRule: map[string]prometheus.Counter{},
+		ruleset:         gauges("sluice_gate_ruleset_info", "1 for the ruleset in force.", "ruleset"),
+		braked:          counters("sluice_gate_rule_braked_total", "Decisions in which a rule fired that its brake held: it could ask for review only.", "rule"),
+		shadows:         counters("sluice_gate_shadow_decisions_total", "Verdicts of shadow rulesets, which have no effect.", "ruleset", "verdict"),
+		shadowInfo:      gauges("sluice_gate_shadow_info", "1 for each shadow ruleset that is asked.", "shadow", "ruleset"),
+		listEntries:     gauges("sluice_gate_list_entries", "Entries of each list, expired ones included.", "list"),
+		listsRefused:    counter("sluice_gate_list_entries_refused_total", "Published list entries that could not be read or had no room."),
+		lag:             stream.Lag(r),
+		channelSuccess:  gauges("sluice_channel_success_ratio", "Good answers of a payment channel among all in the window of its table, all partitions together; none where there were no answers.", "channel"),
+		channelAnswers:  gauges("sluice_channel_answers", "Answers of a payment channel in the window of its table.", "channel"),
+		channelDown:     gauges("sluice_channel_down", "1 for a payment channel that counts as down and gets the probe's share alone.", "channel"),
+		channelInfo:     gauges("sluice_channels_info", "1 for the table of payment channels in force.", "table"),
+		channelsRefused: counter("sluice_gate_channels_refused_total", "Published tables of payment channels that did not load."),
+		routes:          counters("sluice_route_choices_total", "Payments that the house looked for a payment channel for, by the channel and by why: cheapest, explored, probed, asked, least, none.", "channel", "reason"),
+		byTopic:         map[string]prometheus.Counter{}, byRule: map[string]prometheus.Counter{},
 	}
 	for v := events.Observed; v <= events.Duplicate; v++ {
 		m.byVerdict[v] = m.decisions.WithLabelValues(v.String())
@@ -81,6 +91,9 @@ func (m *metrics) committed(t *transaction, entities int) {
 		m.byVerdict[d.Verdict].Inc()
 		cached(m.byTopic, m.events, d.Topic).Inc()
 		m.decision.Observe(now.Sub(d.Received).Seconds())
+		if d.Route.Reason != "" {
+			m.routes.WithLabelValues(d.Route.Channel, routing.ReasonWord(d.Route.Reason)).Inc()
+		}
 		for j := range d.Hits {
 			cached(m.byRule, m.ruleHits, d.Hits[j].Rule).Inc()
 			if d.Hits[j].Braked {
@@ -97,6 +110,10 @@ func (m *metrics) committed(t *transaction, entities int) {
 func (m *metrics) inForce(r *ruling) {
 	m.ruleset.Reset()
 	m.ruleset.WithLabelValues(r.live.ID()).Set(1)
+	m.channelInfo.Reset()
+	if r.table != nil {
+		m.channelInfo.WithLabelValues(r.table.ID()).Set(1)
+	}
 	m.shadowInfo.Reset()
 	for _, s := range r.asked {
 		m.shadowInfo.WithLabelValues(s.name, s.rules.ID()).Set(1)

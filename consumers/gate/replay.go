@@ -14,7 +14,7 @@ import (
 const stalled = 3 * transactionTimeout
 
 // positions are the offsets of the next record to apply, by topic (without prefix) and partition, of the feeds that fill
-// the state: gate.state of every partition, owned or followed, customers.tiers, lists and rules.
+// the state: gate.state of every partition, owned or followed, customers.tiers, lists, channels and rules.
 type positions map[string]map[int32]int64
 
 func (at positions) set(topic string, partition int32, next int64) {

@@ -11,6 +11,7 @@ import (
 
 	"sluice/consumers/stream"
 	"sluice/pipelines/risk"
+	"sluice/pipelines/routing"
 	"sluice/rules"
 	"sluice/schemas"
 )
@@ -23,11 +24,12 @@ const (
 	maxShadowName = 64
 )
 
-// A ruling is what the topic "rules" says: the live ruleset and its shadows.
+// A ruling is what the topics "rules" and "channels" say: the live ruleset and its shadows, and the payment channels.
 type ruling struct {
 	live    *rules.Ruleset
 	shadows map[string]shadow // by name; more than MaxShadows may be published
 	asked   []shadow          // those that are asked, in the order of State.Shadows
+	table   *routing.Table    // payment channels, nil: the house chooses none
 	changed bool              // since the state has heard of it
 }
 
@@ -52,6 +54,13 @@ func (g *gate) readControl(ctx context.Context) error {
 		if err := g.useConfigured(); err != nil {
 			return stream.Fatal(err)
 		}
+	}
+	err = g.replay(ctx, schemas.Channels, []int32{0}, committed, func(r *kgo.Record) error {
+		g.applyChannels(r)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the payment channels: %w", err)
 	}
 	g.enforce()
 	err = g.replay(ctx, schemas.Lists, []int32{0}, committed, func(r *kgo.Record) error {
@@ -136,7 +145,7 @@ func (g *gate) enforce() {
 	for i := range shadows {
 		shadows[i] = g.ruling.asked[i].rules
 	}
-	engine := risk.NewEngine(g.ruling.live, shadows...)
+	engine := risk.NewEngine(g.ruling.live, shadows...).Route(g.ruling.table)
 	if g.state == nil {
 		g.state = risk.NewState(engine)
 		g.state.SetLists(g.lists.set)
@@ -144,7 +153,7 @@ func (g *gate) enforce() {
 		g.state.SetEngine(engine)
 	}
 	g.metrics.inForce(&g.ruling)
-	g.Log.Info("ruleset is live", "ruleset", g.ruling.live.ID(), "shadows", len(shadows))
+	g.Log.Info("ruleset is live", "ruleset", g.ruling.live.ID(), "shadows", len(shadows), "channels", channelsID(g.ruling.table))
 }
 
 // choose picks the shadows that are asked. Every gate that has read the same topic picks the same.

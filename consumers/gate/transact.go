@@ -70,6 +70,7 @@ func (g *gate) transact(ctx context.Context, fetches kgo.Fetches) error {
 		g.at.set(schemas.GateState, p, end)
 	}
 	g.metrics.committed(t, g.state.Entities())
+	g.tellChannels()
 	if g.OnDecision != nil {
 		for i := range t.decisions {
 			g.OnDecision(&t.decisions[i])

@@ -64,6 +64,8 @@ func (t *table) appendTo(b driver.Batch) error {
 			err = appendRows(*v, column.AppendRow)
 		case *[][]int32:
 			err = appendRows(*v, column.AppendRow)
+		case *[][]int64:
+			err = appendRows(*v, column.AppendRow)
 		case *[]map[string]string:
 			err = appendRows(*v, column.AppendRow)
 		case *[][]any:
@@ -109,6 +111,8 @@ func (t *table) reset() {
 		case *[][]string:
 			forget(v)
 		case *[][]int32:
+			forget(v)
+		case *[][]int64:
 			forget(v)
 		case *[]map[string]string:
 			forget(v)

@@ -407,7 +407,7 @@ var newest = time.Date(2026, 9, 30, 0, 0, 0, 0, time.UTC)
 func randomDecision(r *rand.Rand, f events.Family, spread time.Duration) events.Decision {
 	var kinds []events.Kind
 	for _, k := range events.Kinds() {
-		if k.Family() == f && k < events.PaymentRerouted { // the tables do not keep what the later ones say
+		if k.Family() == f {
 			kinds = append(kinds, k)
 		}
 	}
@@ -435,6 +435,9 @@ func randomDecision(r *rand.Rand, f events.Family, spread time.Duration) events.
 	if f != events.Behavior {
 		d.Event.CustomerName, d.Trace, d.Snoozed = pick(r, "", "Zhang Wei 张伟"), pick(r, nil, []byte{1, 0xff, 0}), pick(r, nil, []string{"quiet"})
 	}
+	if f == events.Payment && r.IntN(2) == 0 {
+		d.Route = events.Route{Channel: pick(r, "", "acquirer-a"), Reason: "cheapest of 1 healthy: acquirer-a 0.60 %", Fallbacks: pick(r, nil, []string{"b", "c"})}
+	}
 	for i := range r.IntN(3) {
 		d.Hits = append(d.Hits, events.Hit{Rule: fmt.Sprintf("rule-%d", i), Score: r.Int32N(100), Reason: pick(r, "R101", ""), Braked: f != events.Behavior && r.IntN(3) == 0})
 		d.Evidence = append(d.Evidence, events.Value{Name: fmt.Sprintf("aggregate_%d", i), Text: pick(r, "", "12.5")})
@@ -448,6 +451,20 @@ func randomPayment(r *rand.Rand, e *events.Event) {
 	e.MerchantMCC, e.CardToken, e.Reason = pick(r, "", "5411"), pick(r, "", "tok_1"), pick(r, "", "fraud")
 	e.Amount, e.Currency = 1+r.Int64N(pick(r, 10, 10_000, events.MaxAmount/1000)), events.MustCurrency(pick(r, testCurrencies...))
 	e.Method, e.Purpose = eventsv1.PaymentMethod(1+r.IntN(4)), eventsv1.PaymentPurpose(1+r.IntN(4))
+	e.PaymentChannel, e.Evidence, e.Outcome = pick(r, "acquirer-a", "bank-a"), "vault/1", eventsv1.DisputeOutcome(1+r.IntN(2))
+	e.RespondBy = e.Time.Add(72 * time.Hour)
+	switch {
+	case r.IntN(4) == 0 && e.Amount > 1:
+		e.Purpose, e.MerchantID = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE, "M1"
+		e.Splits = []events.Split{{MerchantID: "M1", Amount: e.Amount - 1}, {MerchantID: "M2", Amount: 1}}
+	case r.IntN(4) == 0:
+		to := events.MustCurrency(pick(r, "USD", "EUR"))
+		if amount, err := events.Convert(e.Amount, e.Currency, to, "0.725"); err == nil && amount > 0 {
+			e.Exchange = events.Exchange{Currency: to, Amount: amount, Rate: "0.725"}
+		}
+	case r.IntN(4) == 0:
+		e.Purpose = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT
+	}
 }
 
 func randomLoan(r *rand.Rand, e *events.Event) {

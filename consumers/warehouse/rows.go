@@ -12,6 +12,7 @@ import (
 
 	"sluice/consumers/deadletter"
 	"sluice/consumers/stream"
+	"sluice/pipelines/payments"
 	"sluice/schemas"
 	"sluice/schemas/events"
 	eventsv1 "sluice/schemas/events/v1"
@@ -181,11 +182,15 @@ var (
 		eventsv1.PaymentMethod_PAYMENT_METHOD_CARD: "card", eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER: "bank_transfer",
 		eventsv1.PaymentMethod_PAYMENT_METHOD_QUICK_PAY: "quick_pay",
 	}
-	purposeWords = map[eventsv1.PaymentPurpose]any{
-		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_UNSPECIFIED: "", eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP: "top_up",
-		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER: "transfer", eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE: "purchase",
-		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL: "withdrawal",
-	}
+	purposeWords = func() map[eventsv1.PaymentPurpose]any {
+		w := map[eventsv1.PaymentPurpose]any{}
+		for n := range eventsv1.PaymentPurpose_name {
+			p := eventsv1.PaymentPurpose(n)
+			w[p] = payments.PurposeName(p)
+		}
+		w[eventsv1.PaymentPurpose_PAYMENT_PURPOSE_UNSPECIFIED] = ""
+		return w
+	}()
 )
 
 // decisionRows has the columns that payments, loans and behaviors share.
@@ -297,6 +302,7 @@ func evidence(values []events.Value) map[string]string {
 type paymentRows struct {
 	decisionRows
 	asked                                          askedRows
+	carried                                        carriedRows
 	counterpartyName                               []string
 	kyc                                            []int32
 	payment, account, counterparty, merchant, card []string
@@ -308,6 +314,7 @@ func (t *paymentRows) bind() {
 	t.name = "payments"
 	t.decisionRows.bind()
 	t.asked.bind(&t.table)
+	t.carried.bind(&t.table)
 	t.column("counterparty_name", &t.counterpartyName)
 	t.column("customer_kyc_level", &t.kyc)
 	t.column("payment_id", &t.payment)
@@ -327,6 +334,7 @@ func (t *paymentRows) add(d *events.Decision, r *kgo.Record) {
 	e := &d.Event
 	t.decisionRows.add(d, r)
 	t.asked.add(d)
+	t.carried.add(&t.table, d)
 	t.counterpartyName = append(t.counterpartyName, e.CounterpartyName)
 	t.kyc = append(t.kyc, e.KYCLevel)
 	t.payment = append(t.payment, e.PaymentID)

@@ -117,7 +117,7 @@ func checkColumns(t *testing.T, h *house, f events.Family, columns string, read 
 			t.Fatal(err)
 		}
 		merge(&got.Event, &more.Event)
-		got.Trace, got.Snoozed = more.Trace, more.Snoozed
+		got.Trace, got.Snoozed, got.Route = more.Trace, more.Snoozed, more.Route
 		for i := range got.Hits {
 			got.Hits[i].Braked = slices.ContainsFunc(more.Hits, func(h events.Hit) bool { return h.Rule == got.Hits[i].Rule })
 		}
@@ -165,18 +165,43 @@ func asked(d *events.Decision) (into []any, told func()) {
 	}
 }
 
+// carried reads the columns of what carries a payment; kept puts them into the decision.
+func carried(d *events.Decision) (into []any, kept func()) {
+	e := &d.Event
+	var merchants []string
+	var shares []int64
+	var currency, outcome string
+	return []any{&e.PaymentChannel, &d.Route.Channel, &d.Route.Reason, &d.Route.Fallbacks, &merchants, &shares, &currency, &e.Exchange.Amount, &e.Exchange.Rate, &e.RespondBy, &outcome, &e.Evidence}, func() {
+		for i := range merchants {
+			e.Splits = append(e.Splits, events.Split{MerchantID: merchants[i], Amount: shares[i]})
+		}
+		e.Exchange.Currency, _ = events.ParseCurrency(currency)
+		if e.RespondBy = e.RespondBy.UTC(); e.RespondBy.Equal(earliest) {
+			e.RespondBy = time.Time{}
+		}
+		e.Outcome = eventsv1.DisputeOutcome(eventsv1.DisputeOutcome_value["DISPUTE_OUTCOME_"+strings.ToUpper(outcome)])
+		if len(d.Route.Fallbacks) == 0 {
+			d.Route.Fallbacks = nil
+		}
+	}
+}
+
 // Every column of random payments, loans and behaviours is what the event says.
 func TestColumns(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	checkColumns(t, h, events.Payment, `customer_name, braked, snoozed, trace, counterparty_name, customer_kyc_level, payment_id, account_id, counterparty_id, merchant_id, merchant_category, method, purpose, amount_minor, amount, currency, card_token, reason FROM payments`,
+	checkColumns(t, h, events.Payment, `customer_name, braked, snoozed, trace, payment_channel, route, route_reason, route_fallbacks, split_merchants, split_minor, exchange_currency, exchange_minor, exchange_rate,
+	respond_by, outcome, dispute_evidence, counterparty_name, customer_kyc_level, payment_id, account_id, counterparty_id, merchant_id, merchant_category, method, purpose, amount_minor, amount, currency, card_token, reason FROM payments`,
 		func(d *events.Decision) ([]any, func() error) {
 			e := &d.Event
 			asked, told := asked(d)
+			carried, kept := carried(d)
+			asked = append(asked, carried...)
 			var method, purpose, currency string
 			var amount decimal.Decimal
 			return append(asked, &e.CounterpartyName, &e.KYCLevel, &e.PaymentID, &e.AccountID, &e.CounterpartyID, &e.MerchantID, &e.MerchantMCC, &method, &purpose, &e.Amount, &amount, &currency, &e.CardToken, &e.Reason), func() error {
 				told()
+				kept()
 				e.Currency = events.MustCurrency(currency)
 				e.Method = eventsv1.PaymentMethod(eventsv1.PaymentMethod_value["PAYMENT_METHOD_"+strings.ToUpper(method)])
 				e.Purpose = eventsv1.PaymentPurpose(eventsv1.PaymentPurpose_value["PAYMENT_PURPOSE_"+strings.ToUpper(purpose)])

@@ -41,10 +41,26 @@ type Explained struct {
 	Ruleset     string             `json:"ruleset"`
 	Verdict     string             `json:"verdict"`
 	Score       int32              `json:"score"`
+	Route       *ExplainedRoute    `json:"route,omitempty"`
 	Published   time.Time          `json:"ruleset_published"`
 	Explanation *rules.Explanation `json:"explanation"`
 	Shadows     []ShadowSaid       `json:"shadows,omitempty"`
 	Notes       []string           `json:"notes,omitempty"` // what is doubtful
+}
+
+// ExplainedRoute is which payment channel the house chose, and why.
+type ExplainedRoute struct {
+	Channel   string   `json:"channel"` // "" none can carry it: the payment was declined for that alone
+	Reason    string   `json:"reason"`
+	Fallbacks []string `json:"fallbacks,omitempty"`
+}
+
+// ruled is the verdict of the rules: a payment that no channel can carry passed them.
+func (x *Explained) ruled() string {
+	if x.Route != nil && x.Route.Channel == "" && x.Verdict == events.Decline.String() {
+		return events.Approve.String()
+	}
+	return x.Verdict
 }
 
 // ShadowSaid is what a shadow ruleset said of the same event.
@@ -87,6 +103,9 @@ func explain(ctx context.Context, db driver.Conn, o ExplainOptions) (*Explained,
 		return nil, err
 	}
 	x := &Explained{DecisionID: o.ID, Event: fields(&d.Event), Label: d.Event.Label, Decided: decided, Ruleset: d.Ruleset, Verdict: d.Verdict.String(), Score: d.Score}
+	if d.Route.Reason != "" {
+		x.Route = &ExplainedRoute{d.Route.Channel, d.Route.Reason, d.Route.Fallbacks}
+	}
 	if d.Verdict == events.Duplicate {
 		first, err := firstOf(ctx, db, &d)
 		return nil, errors.Join(err, fmt.Errorf("%s repeats an event that was decided before, so no rule was asked; explain %s", o.ID, first))
@@ -101,6 +120,7 @@ func explain(ctx context.Context, db driver.Conn, o ExplainOptions) (*Explained,
 			return nil, fmt.Errorf("no shadow %q was asked about %s; %s", o.Shadow, o.ID, asked(x.Shadows))
 		}
 		s := &x.Shadows[i]
+		x.Route = nil
 		x.Ruleset, x.Verdict, x.Score, x.Decided, trace = s.Ruleset, s.Verdict, s.Score, s.decided, s.trace
 	}
 	if len(trace) == 0 {
@@ -143,7 +163,7 @@ func (x *Explained) ask(ctx context.Context, db driver.Conn, e *events.Event, tr
 			first = errors.Join(first, err)
 			continue
 		}
-		fits := explanation.Outcome == x.Verdict && explanation.Score == x.Score && len(explanation.Doubt) == 0
+		fits := explanation.Outcome == x.ruled() && explanation.Score == x.Score && len(explanation.Doubt) == 0
 		if x.Explanation == nil || fits {
 			x.Explanation, x.Published = explanation, s.published
 		}
@@ -235,6 +255,7 @@ func (x *Explained) print(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(w, "\n%s", x.Explanation)
+	x.Route.print(w)
 	for i, s := range x.Shadows {
 		if i == 0 {
 			fmt.Fprintln(w)
@@ -245,6 +266,20 @@ func (x *Explained) print(w io.Writer) error {
 		fmt.Fprintf(w, "in doubt: %s\n", note)
 	}
 	return nil
+}
+
+// print writes the choice of a payment channel, if there was one.
+func (r *ExplainedRoute) print(w io.Writer) {
+	switch {
+	case r == nil:
+	case r.Channel == "":
+		fmt.Fprintf(w, "\nno payment channel (%s); the payment is declined\n", r.Reason)
+	default:
+		fmt.Fprintf(w, "\npayment channel %s (%s)\n", r.Channel, r.Reason)
+		if len(r.Fallbacks) > 0 {
+			fmt.Fprintf(w, "if it fails: %s\n", strings.Join(r.Fallbacks, ", "))
+		}
+	}
 }
 
 // fields lists what an event says, as a person reads it.
@@ -281,6 +316,7 @@ func fields(e *events.Event) []rules.Reading {
 	add("merchant", e.MerchantID)
 	add("merchant category", e.MerchantMCC)
 	add("card", e.CardToken)
+	add("payment channel", e.PaymentChannel)
 	add("product", e.Product)
 	number("term, months", e.TermMonths)
 	if e.Kind.Family() == events.Loan {
@@ -331,8 +367,9 @@ func readDecision(ctx context.Context, db driver.Conn, id string) (d events.Deci
 		&e.Amount, &currency, &verdict, &d.Score, &d.Ruleset, &d.Tier, &e.Label, &d.Received, &decided, &trace}
 	columns := sharedColumns
 	if topic == schemas.Payments {
-		columns += "customer_kyc_level, payment_id, account_id, counterparty_id, counterparty_name, merchant_id, merchant_category, method, purpose, card_token"
-		into = append(into, &e.KYCLevel, &e.PaymentID, &e.AccountID, &e.CounterpartyID, &e.CounterpartyName, &e.MerchantID, &e.MerchantMCC, &method, &purpose, &e.CardToken)
+		columns += "customer_kyc_level, payment_id, account_id, counterparty_id, counterparty_name, merchant_id, merchant_category, method, purpose, card_token, payment_channel, route, route_reason, route_fallbacks"
+		into = append(into, &e.KYCLevel, &e.PaymentID, &e.AccountID, &e.CounterpartyID, &e.CounterpartyName, &e.MerchantID, &e.MerchantMCC, &method, &purpose, &e.CardToken,
+			&e.PaymentChannel, &d.Route.Channel, &d.Route.Reason, &d.Route.Fallbacks)
 	} else {
 		columns += "loan_id, product, term_months, annual_rate_ppm, purpose, monthly_income_minor, outstanding_debt_minor, age, employment_months, bureau_score"
 		into = append(into, &e.LoanID, &e.Product, &e.TermMonths, &rate, &e.LoanPurpose, &e.MonthlyIncome, &e.OutstandingDebt, &e.Age, &e.EmploymentMonths, &e.BureauScore)

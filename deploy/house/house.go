@@ -150,7 +150,7 @@ func (h *House) prepare(ctx context.Context, needs Engine) error {
 		}
 	}
 	if needs&Kafka != 0 {
-		if err := h.prepareRules(ctx, needs&Postgres != 0); err != nil {
+		if err := errors.Join(h.prepareRules(ctx, needs&Postgres != 0), h.prepareChannels(ctx)); err != nil {
 			return err
 		}
 	}

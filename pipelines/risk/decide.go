@@ -44,6 +44,9 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	d.Verdict, d.Score, d.Hits, d.Snoozed = o.Verdict, o.Score, s.told.hits(o), s.told.snoozed(o)
 	d.Evidence, d.Trace = s.told.evidence(live, o), s.told.trace(live, ev.Kind, o)
 	s.ask()
+	if s.router != nil && d.Verdict == events.Approve {
+		s.route(&d)
+	}
 	return d
 }
 
@@ -74,6 +77,9 @@ func (s *State) count() {
 				s.carry(d, w)
 			} else {
 				w.entity.open(d, currency).add(s.now.ms, amount, hash)
+			}
+			if s.router != nil && k.key == carrierKey {
+				s.router.add(d, e.PaymentChannel, s.now.ms)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package risk
 import (
 	"time"
 
+	"sluice/pipelines/routing"
 	"sluice/rules"
 	"sluice/schemas/events"
 )
@@ -15,6 +16,7 @@ type Engine struct {
 	adds   [maxKinds][]keyed
 	asked  [maxKinds][]*definition // what brakes count of each kind of event
 	counts map[uint32]*definition  // what brakes count, by definition.id
+	routes *routes                 // nil: nothing is routed
 	idle   map[string]int64        // how long an entity matters after its newest event, in milliseconds, by what its key starts with
 }
 
@@ -80,20 +82,20 @@ func NewEngine(live *rules.Ruleset, shadows ...*rules.Ruleset) *Engine {
 	return e
 }
 
+// Route makes the engine choose payment channels, before any State uses it. A nil table: none is chosen.
+func (e *Engine) Route(table *routing.Table) *Engine {
+	if table != nil {
+		e.routes = newRoutes(e, table)
+	}
+	return e
+}
+
 // include makes one more ruleset ready.
 func (e *Engine) include(rs *rules.Ruleset) {
 	set := &ruleset{rules: rs, id: rs.ID(), number: len(e.sets)}
 	e.sets = append(e.sets, set)
 	for i := range rs.Aggregates {
-		a := &rs.Aggregates[i]
-		d := e.series[a.ID]
-		if d == nil {
-			d = define(a, set.number)
-			e.series[a.ID] = d
-			e.schedule(d)
-		}
-		set.defs = append(set.defs, d)
-		e.matters(a.By.String(), d)
+		set.defs = append(set.defs, e.keep(&rs.Aggregates[i], set.number))
 	}
 	for _, kind := range events.Kinds() {
 		for _, i := range rs.Reads(kind) {
@@ -103,6 +105,18 @@ func (e *Engine) include(rs *rules.Ruleset) {
 		}
 	}
 	e.brake(set)
+}
+
+// keep sees to it that an aggregate is counted, once whoever declares it.
+func (e *Engine) keep(a *rules.Aggregate, set int) *definition {
+	d := e.series[a.ID]
+	if d == nil {
+		d = define(a, set)
+		e.series[a.ID] = d
+		e.schedule(d)
+	}
+	e.matters(a.By.String(), d)
+	return d
 }
 
 // matters notes how long entities whose key starts with a prefix are kept: the longest window and delay of their series,

@@ -36,6 +36,7 @@ type State struct {
 	free     []*working
 	currency [256]uint16 // packed codes by events.Currency
 	shadows  []Shadow    // of the event decided last
+	router   *router     // nil: no payment channel is chosen
 	told     telling
 }
 
@@ -76,6 +77,7 @@ func (s *State) SetEngine(engine *Engine) {
 	for _, set := range engine.sets {
 		s.askers = append(s.askers, asker{s, set, set.rules.NewFrame()})
 	}
+	s.router = newRouter(s, engine.routes)
 	if before != nil && !maps.Equal(before.idle, engine.idle) {
 		for _, p := range s.owned {
 			s.requeue(p)
@@ -106,6 +108,7 @@ func (s *State) Assign(p int32) {
 // Revoke stops owning a partition. What it shares stays, as another gate's part. What is staged for it is forgotten.
 func (s *State) Revoke(p int32) {
 	if part := s.owned[p]; part != nil {
+		s.router.forgetAll()
 		s.forgetStaged(part)
 		delete(s.owned, p)
 		s.order = slices.DeleteFunc(s.order, func(q int32) bool { return q == p })
@@ -115,6 +118,7 @@ func (s *State) Revoke(p int32) {
 // Drop forgets a partition whole, what it shares included.
 func (s *State) Drop(p int32) {
 	s.Revoke(p)
+	s.router.forgetAll()
 	for key := range s.shared {
 		s.setPartial(p, key, "")
 	}
@@ -228,7 +232,7 @@ func (s *State) Commit() {
 		for _, w := range changed {
 			s.seal(w)
 			if w.shared {
-				s.setPartial(id, w.key, w.blob)
+				s.storePartial(id, w.key, w.blob)
 			} else {
 				p.set(w.key, w.blob)
 			}
@@ -259,6 +263,7 @@ func (s *State) Abort() {
 	for _, p := range s.owned {
 		s.forgetStaged(p)
 	}
+	s.router.forgetAll()
 }
 
 func (s *State) forgetStaged(p *partition) {
@@ -271,8 +276,14 @@ func (s *State) forgetStaged(p *partition) {
 	p.ids, p.clockNow = p.ids[:0], p.clock
 }
 
-// setPartial stores one partition's part of a shared entity; "" removes it.
+// setPartial stores one partition's part of a shared entity, which others may have changed; "" removes it.
 func (s *State) setPartial(p int32, key, blob string) {
+	s.router.forget(key)
+	s.storePartial(p, key, blob)
+}
+
+// storePartial is setPartial for what this State has counted itself.
+func (s *State) storePartial(p int32, key, blob string) {
 	parts := s.shared[key]
 	for i := range parts {
 		if parts[i].partition != p {

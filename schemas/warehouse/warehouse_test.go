@@ -72,7 +72,7 @@ func TestApply(t *testing.T) {
 	if err := db.QueryRow(t.Context(), "SELECT uniqExact(version) FROM schema_versions").Scan(&steps); err != nil || int(steps) != len(Migrations()) {
 		t.Errorf("%d steps are recorded of %d, %v", steps, len(Migrations()), err)
 	}
-	for _, view := range []string{"verdicts", "daily_totals", "daily_postings", "customer_360", "customer_tiers", "shadow_differences"} {
+	for _, view := range []string{"verdicts", "daily_totals", "daily_postings", "customer_360", "customer_tiers", "shadow_differences", "channel_health", "channel_costs", "channel_choices"} {
 		var n uint64
 		if err := db.QueryRow(t.Context(), "SELECT count() FROM "+view).Scan(&n); err != nil || n != 0 {
 			t.Errorf("%s: %d rows, %v", view, n, err)
@@ -168,4 +168,47 @@ func TestApplyRefuses(t *testing.T) {
 	f("postgres://x", urlForm)
 	f(base+"system", "name another in the URL")
 	f("clickhouse://127.0.0.1:1/sluice", "reach ClickHouse at [127.0.0.1:1]")
+}
+
+// How channels fare and what they cost, by rows whose numbers are known.
+func TestChannelViews(t *testing.T) {
+	t.Parallel()
+	env := enginestest.New(t, enginestest.ClickHouse)
+	if err := Apply(t.Context(), env.ClickHouseURL, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	db, err := Open(env.ClickHouseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, insert := range []string{
+		`INSERT INTO payments (event_time, payment_id, type, verdict, payment_channel, route, route_reason, amount_minor, currency) VALUES
+			('2026-09-01 10:00:00', 'p1', 'payment.initiated', 'approve', '', 'a', 'cheapest of 2 healthy: a 0.60 %; m@1', 10000, 'CNY'),
+			('2026-09-01 10:00:00', 'p2', 'payment.initiated', 'approve', '', 'a', 'explored: a 0.60 %; m@1', 10000, 'CNY'),
+			('2026-09-01 10:00:00', 'p3', 'payment.initiated', 'decline', '', '', 'none can carry it: a (closed at that time); m@1', 10000, 'CNY'),
+			('2026-09-01 10:10:00', 'p1', 'payment.settled', 'observed', 'a', '', '', 10000, 'CNY'),
+			('2026-09-01 10:30:00', 'p2', 'payment.settled', 'observed', 'a', '', '', 10000, 'CNY'),
+			('2026-09-01 10:30:00', 'p2', 'payment.settled', 'duplicate', 'a', '', '', 10000, 'CNY'),
+			('2026-09-01 10:40:00', 'p4', 'payment.settled', 'observed', 'a', '', '', 10000, 'CNY'),
+			('2026-09-01 10:50:00', 'p2', 'payment.failed', 'observed', 'a', '', '', 10000, 'CNY')`,
+		`INSERT INTO postings (event_time, sequence, debit_account, credit_account, amount_minor, currency, kind) VALUES
+			('2026-09-01', 1, 'clearing:a/0:CNY', 'merchant:M:CNY', 10000, 'CNY', 'purchase'), ('2026-09-01', 2, 'merchant:M:CNY', 'clearing:a/3:CNY', 5000, 'CNY', 'refund'),
+			('2026-09-01', 3, 'channel_costs/0:CNY', 'clearing:a/0:CNY', 60, 'CNY', 'channel_cost'), ('2026-09-01', 4, 'bank:main/0:CNY', 'clearing:a/0:CNY', 9940, 'CNY', 'settlement'),
+			('2026-09-01', 5, 'merchant:M:CNY', 'fees/0:CNY', 60, 'CNY', 'fee')`,
+	} {
+		if err := db.Exec(t.Context(), insert); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for query, want := range map[string]string{
+		"SELECT concat(toString(hour), ' ', channel, ' ', toString(good), ' ', toString(failed), ' ', toString(success_ratio), ' ', toString(settled), ' ', toString(median_seconds_to_settle)) FROM channel_health": "2026-09-01 10:00:00 a 3 1 0.75 3 1800",
+		"SELECT concat(toString(day), ' ', channel, ' ', currency, ' ', toString(transfers), ' ', toString(carried), ' ', toString(cost), ' ', toString(cost_ratio)) FROM channel_costs":                             "2026-09-01 a CNY 2 150 0.6 0.004",
+		"SELECT arrayStringConcat(groupArray(concat(channel, ' ', why, ' ', toString(payments), ' ', toString(total))), ', ') FROM (SELECT * FROM channel_choices ORDER BY why)":                                     "a cheapest 1 100, a explored 1 100,  none 1 100",
+	} {
+		var got string
+		if err := db.QueryRow(t.Context(), query).Scan(&got); err != nil || got != want {
+			t.Errorf("%s\n%s, want %s, %v", query, got, want, err)
+		}
+	}
 }

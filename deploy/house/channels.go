@@ -1,0 +1,321 @@
+package house
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"sluice/pipelines/payments"
+	"sluice/pipelines/routing"
+	"sluice/rules"
+	"sluice/schemas"
+	"sluice/schemas/events"
+	"sluice/schemas/warehouse"
+)
+
+// standardChannels is the word for the shipped file of payment channels.
+const standardChannels = "standard"
+
+// channelsWait bounds the reading of the topic of channels and of their health.
+const channelsWait = 30 * time.Second
+
+// LoadChannels returns the payment channels of a file, or of the shipped one, checked.
+func LoadChannels(name string) (*routing.Table, error) {
+	source := routing.Standard
+	if name != standardChannels {
+		var err error
+		if source, err = os.ReadFile(name); errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("--channels %s: there is no such file; give one, or the shipped one: %s", name, standardChannels)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return routing.Load(name, source)
+}
+
+// LiveChannels returns the table that gates choose by, nil where they choose nothing.
+func (h *House) LiveChannels(ctx context.Context) (*routing.Table, error) {
+	ctx, cancel := context.WithTimeout(ctx, channelsWait)
+	defer cancel()
+	var live *routing.Table
+	err := h.controlRecords(ctx, schemas.Channels, func(r *kgo.Record) {
+		switch {
+		case string(r.Key) != schemas.ChannelsKey:
+		case len(r.Value) == 0, string(r.Value) == schemas.ChannelsOff:
+			live = nil
+		default:
+			if table, err := routing.Load("channels", r.Value); err == nil { // gates refuse the others too
+				live = table
+			}
+		}
+	})
+	return live, err
+}
+
+// PublishChannels lets every gate choose by a table. One that stands there with another text under the same or a later
+// version is not replaced: a decision names the version it was made by.
+func (h *House) PublishChannels(ctx context.Context, table *routing.Table) error {
+	live, err := h.LiveChannels(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case live == nil || live.Name != table.Name:
+	case string(live.Source) == string(table.Source):
+		return nil
+	case live.Version >= table.Version:
+		return fmt.Errorf("%s is live with another text; give the file version: %d", live.ID(), live.Version+1)
+	}
+	return h.controlChannels(ctx, table.Source)
+}
+
+// EndChannels lets gates choose no payment channel any more.
+func (h *House) EndChannels(ctx context.Context) error {
+	return h.controlChannels(ctx, []byte(schemas.ChannelsOff))
+}
+
+func (h *House) controlChannels(ctx context.Context, value []byte) error {
+	s := h.Stream("channels")
+	client, err := s.Client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	record := &kgo.Record{Topic: s.Topic(schemas.Channels), Key: []byte(schemas.ChannelsKey), Value: value}
+	if err := client.ProduceSync(ctx, record).FirstErr(); err != nil {
+		return fmt.Errorf("publish on the control topic %s: %w", record.Topic, err)
+	}
+	return nil
+}
+
+// prepareChannels publishes the configured channels where none were ever published.
+func (h *House) prepareChannels(ctx context.Context) error {
+	if h.Config.Channels == "" {
+		return nil
+	}
+	table, err := LoadChannels(h.Config.Channels)
+	if err != nil {
+		return err
+	}
+	reading, cancel := context.WithTimeout(ctx, channelsWait)
+	defer cancel()
+	published := false
+	if err := h.controlRecords(reading, schemas.Channels, func(*kgo.Record) { published = true }); err != nil || published {
+		return err
+	}
+	return h.controlChannels(ctx, table.Source)
+}
+
+// answered is the health of a table's channels at a moment, from ClickHouse.
+type answered struct {
+	at   time.Time
+	good []int64 // by channel of the table
+	all  []int64
+}
+
+// Answers is routing.Health.
+func (a *answered) Answers(channel int) (good, all int64) { return a.good[channel], a.all[channel] }
+
+// healthAt counts the answers in the window before a moment, by event time; the zero moment is that of the newest payment
+// event, or now where there is none.
+func healthAt(ctx context.Context, db driver.Conn, table *routing.Table, at time.Time) (*answered, error) {
+	if at.IsZero() {
+		if err := db.QueryRow(ctx, "SELECT max(event_time) FROM payments").Scan(&at); err != nil {
+			return nil, fmt.Errorf("read the newest payment in ClickHouse: %w", err)
+		}
+		if at.Unix() <= 0 {
+			at = time.Now()
+		}
+	}
+	a := &answered{at: at.UTC(), good: make([]int64, len(table.Channels)), all: make([]int64, len(table.Channels))}
+	good, bad := kindNames(table.Health().Aggregates[routing.Good].Of), kindNames(table.Health().Aggregates[routing.Bad].Of)
+	rows, err := db.Query(ctx, `SELECT payment_channel, toInt64(countIf(has(?, type))), toInt64(count()) FROM payments
+		WHERE event_time > ? AND event_time <= ? AND has(?, type) AND payment_channel != '' AND verdict != 'duplicate' GROUP BY payment_channel`,
+		good, at.Add(-table.Window), at, append(good, bad...))
+	if err != nil {
+		return nil, fmt.Errorf("read the answers of channels in ClickHouse: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var good, all int64
+		if err := rows.Scan(&name, &good, &all); err != nil {
+			return nil, fmt.Errorf("read the answers of channels in ClickHouse: %w", err)
+		}
+		if i := table.Index(name); i >= 0 {
+			a.good[i], a.all[i] = good, all
+		}
+	}
+	return a, rows.Err()
+}
+
+func kindNames(of rules.Kinds) []string {
+	var all []string
+	for _, k := range events.Kinds() {
+		if of.Has(k) {
+			all = append(all, k.String())
+		}
+	}
+	return all
+}
+
+// errNoChannels says that gates choose nothing.
+var errNoChannels = errors.New("no payment channels are published, so the house chooses none; sluice channels publish FILE")
+
+// withHealth does something with the live table, or that of a file, and the health of its channels.
+func (h *House) withHealth(ctx context.Context, file string, at time.Time, do func(*routing.Table, *answered) error) error {
+	var table *routing.Table
+	var err error
+	if file != "" {
+		table, err = LoadChannels(file)
+	} else if table, err = h.LiveChannels(ctx); err == nil && table == nil {
+		err = errNoChannels
+	}
+	if err != nil {
+		return err
+	}
+	db, err := warehouse.Open(h.Addresses.ClickHouse)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(ctx, channelsWait)
+	defer cancel()
+	health, err := healthAt(ctx, db, table, at)
+	if err != nil {
+		return err
+	}
+	return do(table, health)
+}
+
+// ShowChannels prints the live table, each channel with how it fares.
+func (h *House) ShowChannels(ctx context.Context, w io.Writer) error {
+	return h.withHealth(ctx, "", time.Time{}, func(table *routing.Table, health *answered) error {
+		fmt.Fprintf(w, "%s; answers of the %s before %s; down below %s of at least %d; explore %s, probe %s\n\n", table.ID(), shortSpan(table.Window),
+			health.at.Format(time.RFC3339), inPercent(table.DownAt), table.Attempts, inPercent(table.Explore), inPercent(table.Probe))
+		t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+		fmt.Fprintln(t, "CHANNEL\tSTATE\tSUCCESS\tANSWERS\tPRIORITY")
+		for i := range table.Channels {
+			c := &table.Channels[i]
+			state := "up"
+			switch {
+			case !c.Enabled:
+				state = "disabled"
+			case !c.Hours.Open(health.at):
+				state = "closed"
+			case table.Down(health.good[i], health.all[i]):
+				state = "down"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\n", c.Name, state, successText(health.good[i], health.all[i]), thousands(health.all[i]), c.Priority)
+		}
+		return t.Flush()
+	})
+}
+
+// RouteQuestion is a payment that a channel is looked for.
+type RouteQuestion struct {
+	Method, Purpose, Amount, Currency string
+	Payment                           string    // its id, which draws exploration; "" draws none in particular
+	At                                time.Time // zero: the time of the newest payment
+	Channel                           string    // that it asks for, "" none
+	File                              string    // choose by this file; "": by what is live
+}
+
+// Check says what is wrong with the question.
+func (q *RouteQuestion) Check() error {
+	_, err := q.event()
+	return err
+}
+
+// event makes the payment's event.
+func (q *RouteQuestion) event() (*events.Event, error) {
+	e := &events.Event{ID: "question", Source: "sluice channels route", Kind: events.PaymentInitiated, CustomerID: "C1",
+		PaymentID: q.Payment, PaymentChannel: q.Channel}
+	var ok bool
+	if e.Method, ok = payments.ParseMethod(q.Method); !ok {
+		return nil, fmt.Errorf("--method %q: give card, bank_transfer, quick_pay or wallet", q.Method)
+	}
+	if e.Purpose, ok = payments.ParsePurpose(q.Purpose); !ok {
+		return nil, fmt.Errorf("--purpose %q: give purchase, transfer, top_up, withdrawal or payout", q.Purpose)
+	}
+	if e.Currency, ok = events.ParseCurrency(q.Currency); !ok {
+		return nil, fmt.Errorf("--currency %q: give an ISO 4217 code such as CNY", q.Currency)
+	}
+	var err error
+	if e.Amount, err = events.ParseAmount(q.Amount, e.Currency); err != nil || e.Amount == 0 {
+		return nil, fmt.Errorf("--amount %q: give an amount greater than zero, such as 100.00", q.Amount)
+	}
+	if !routing.Begins(e) {
+		return nil, fmt.Errorf("a %s by %s goes through no payment channel", q.Purpose, q.Method)
+	}
+	return e, nil
+}
+
+// AskRoute prints which payment channel would be chosen, and what speaks for and against each.
+func (h *House) AskRoute(ctx context.Context, w io.Writer, q RouteQuestion) error {
+	e, err := q.event()
+	if err != nil {
+		return err
+	}
+	return h.withHealth(ctx, q.File, q.At, func(table *routing.Table, health *answered) error {
+		if e.Time = q.At; q.At.IsZero() {
+			e.Time = health.at
+		}
+		return printRoute(w, table, e, health)
+	})
+}
+
+func printRoute(w io.Writer, table *routing.Table, e *events.Event, health *answered) error {
+	c := table.NewChooser()
+	route := c.Choose(e, rules.Context{}, health)
+	name := route.Channel
+	if name == "" {
+		name = "none: the payment is declined with " + routing.NoRoute
+	}
+	fmt.Fprintf(w, "%s\n%s\n", name, route.Reason)
+	if len(route.Fallbacks) > 0 {
+		fmt.Fprintf(w, "next: %s\n", strings.Join(route.Fallbacks, ", "))
+	}
+	fmt.Fprintf(w, "at %s, answers of the %s before it\n\n", e.Time.UTC().Format(time.RFC3339), shortSpan(table.Window))
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(t, "CHANNEL\tCAN IT\tFEE\tSUCCESS\tANSWERS\tEXPECTED SUCCESS\tEXPECTED COST")
+	for _, k := range c.Candidates(e, rules.Context{}, health) {
+		can, fee, cost := k.Hindrance.String(), "", ""
+		if k.Down && k.Hindrance == routing.Able {
+			can = "down"
+		}
+		if table.Channels[k.Channel].Terms(e.Method, e.Currency) != nil || k.Hindrance == routing.Able {
+			fee, cost = events.FormatAmount(k.Fee, e.Currency), events.FormatAmount(k.Cost(), e.Currency)
+		}
+		fmt.Fprintln(t, strings.Join([]string{table.Channels[k.Channel].Name, can, fee, successText(k.Good, k.All), thousands(k.All),
+			inPercent(k.Success), cost}, "\t"))
+	}
+	return t.Flush()
+}
+
+// successText is a share of good answers: "98.1 %".
+func successText(good, all int64) string {
+	if all == 0 {
+		return "-"
+	}
+	return inPercent(good * routing.Whole / all)
+}
+
+// inPercent writes millionths with one decimal, cut off.
+func inPercent(n int64) string { return fmt.Sprintf("%d.%d %%", n/10_000, n/1_000%10) }
+
+// shortSpan writes whole minutes: "15m", "24h".
+func shortSpan(d time.Duration) string {
+	if d%time.Hour == 0 {
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dm", d/time.Minute)
+}

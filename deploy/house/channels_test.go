@@ -1,0 +1,101 @@
+package house
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/pipelines/routing"
+	"sluice/schemas/warehouse"
+)
+
+// Under load a file of channels is published: payments get routes, every promise holds, explain tells the route, and show and
+// route answer from what is live; then the house chooses none any more.
+func TestChannelsUnderLoad(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("runs a whole house; -short leaves it out")
+	}
+	r := start(t, "default")
+	ctx := t.Context()
+	db, err := warehouse.Open(r.Addresses.ClickHouse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := r.ShowChannels(ctx, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), "sluice channels publish") {
+		t.Errorf("without channels: %v", err)
+	}
+	stop := r.load(2000)
+	r.until("load", func(n totals) bool { return n.decided > 1000 })
+	r.Config.Channels = "standard"
+	for range 2 { // the second finds it published
+		if err := r.prepareChannels(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.eventually(db, "SELECT count() FROM payments WHERE route = 'acquirer-a' AND method = 'card'")
+	r.eventually(db, "SELECT count() FROM payments WHERE route = 'bank-a' AND purpose = 'top_up'")
+	// Of one instrument, another table: its id stands in the reasons.
+	next := strings.NewReplacer("version: 1", "version: 2", "name: acquirer-a", "name: acquirer-c").Replace(string(routing.Standard))
+	file := filepath.Join(t.TempDir(), "next.yaml")
+	publish := func(text string) error {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		table, err := LoadChannels(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.PublishChannels(ctx, table)
+	}
+	if err := publish(strings.Replace(next, "version: 2", "version: 1", 1)); err == nil || !strings.Contains(err.Error(), "version: 2") {
+		t.Errorf("the same version with another text: %v", err)
+	}
+	if err := publish(next); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually(db, "SELECT count() FROM payments WHERE route = 'acquirer-c' AND endsWith(route_reason, 'standard@2')")
+	stop()
+	r.verifies()
+
+	var id, reason string
+	if err := db.QueryRow(ctx, "SELECT decision_id, route_reason FROM payments WHERE route = 'acquirer-c' LIMIT 1").Scan(&id, &reason); err != nil {
+		t.Fatal(err)
+	}
+	says := func(what string, do func(*bytes.Buffer) error, texts ...string) {
+		t.Helper()
+		var out bytes.Buffer
+		if err := do(&out); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		for _, text := range texts {
+			if !strings.Contains(out.String(), text) {
+				t.Errorf("%s does not say %q:\n%s", what, text, &out)
+			}
+		}
+		t.Logf("%s\n%s", what, &out)
+	}
+	says("explain", func(w *bytes.Buffer) error { return Explain(ctx, r.Addresses.ClickHouse, ExplainOptions{ID: id}, w) }, "payment channel acquirer-c ("+reason+")")
+	says("show", func(w *bytes.Buffer) error { return r.ShowChannels(ctx, w) }, "standard@2", "acquirer-c", "up")
+	question := RouteQuestion{Method: "card", Purpose: "purchase", Amount: "100.00", Currency: "CNY"}
+	says("route", func(w *bytes.Buffer) error { return r.AskRoute(ctx, w, question) }, "acquirer-c\ncheapest of 3 healthy: acquirer-c 0.55 %", "next: acquirer-b, backup")
+	question.Currency, question.At = "JPY", time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	question.Amount = "5000"
+	says("route of another currency", func(w *bytes.Buffer) error { return r.AskRoute(ctx, w, question) }, "backup\ncheapest of 1 healthy", "2026-01-31T12:00:00Z", "not that method and currency")
+	question.Currency = "KWD"
+	says("no route", func(w *bytes.Buffer) error { return r.AskRoute(ctx, w, question) }, "declined with R_NOROUTE", "none can carry it")
+	question.Method = "cheque"
+	if err := r.AskRoute(ctx, &bytes.Buffer{}, question); err == nil || !strings.Contains(err.Error(), "--method") {
+		t.Error(err)
+	}
+	if err := r.EndChannels(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if live, err := r.LiveChannels(ctx); err != nil || live != nil {
+		t.Errorf("%v, %v", live, err)
+	}
+}

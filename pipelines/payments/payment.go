@@ -224,8 +224,13 @@ func ParsePurpose(word string) (eventsv1.PaymentPurpose, bool) {
 
 // from is the account the money comes from.
 func (p *Payment) from() ledger.AccountKey {
-	if p.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP {
+	switch p.Purpose {
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
 		return p.clearing()
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE:
+		return ledger.MerchantPayable(p.Merchant, p.Currency)
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
+		return ledger.Reserve(p.Merchant, p.Currency)
 	}
 	if p.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL || p.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET {
 		return p.account()
@@ -238,10 +243,14 @@ func (p *Payment) to() ledger.AccountKey {
 	switch p.Purpose {
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER:
 		return ledger.Wallet(p.Counterparty, p.Currency)
-	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE:
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
 		return ledger.MerchantPayable(p.Merchant, p.Currency)
-	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL:
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT:
 		return p.clearing()
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE:
+		return ledger.Reserve(p.Merchant, p.Currency)
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
+		return ledger.Bank("main", p.Shard, p.Currency)
 	}
 	return p.account()
 }

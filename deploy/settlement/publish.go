@@ -154,8 +154,8 @@ func (s *Store) Received(ctx context.Context, r Receipt) (o settlement.Order, er
 		currency, _ := events.ParseCurrency(b.Currency)
 		o = settlement.Order{ID: settlement.OrderID(b.Day, b.Party, currency, clearing), Purpose: clearing, Party: b.Party, Currency: currency,
 			Amount: r.Amount, At: r.At.UTC(), Channel: b.Party, Method: s.Terms.Merchant.Method}
-		if _, err := conn.Exec(ctx, `INSERT INTO settlement_orders (batch, amount, event_time, value_date, id, purpose, party, currency, method, payment_channel, holder, bank_account, bic)
-			VALUES ($1, $2, $3, $4, $5, 'clearing', $6, $7, $8, $6, '', '', '') ON CONFLICT (id) DO NOTHING`,
+		if _, err := conn.Exec(ctx, `INSERT INTO settlement_orders (batch, amount, event_time, value_date, id, purpose, party, currency, method, payment_channel)
+			VALUES ($1, $2, $3, $4, $5, 'clearing', $6, $7, $8, $6) ON CONFLICT (id) DO NOTHING`,
 			r.Batch, o.Amount, o.At, b.ValueDate.Time(), o.ID, o.Party, b.Currency, payments.MethodName(o.Method)); err != nil {
 			return fmt.Errorf("write the order: %w", err)
 		}

@@ -287,7 +287,7 @@ func (s *Store) settleChunk(ctx context.Context, tx pgx.Tx, o Options, all []*ac
 		for i := range batches {
 			w.add(a.party, a.currency, &batches[i])
 			for _, order := range m.Orders(&batches[i], a.party, a.currency) {
-				w.orders = append(w.orders, ordered{order, len(w.batches) - 1, m.Account})
+				w.orders = append(w.orders, ordered{order, len(w.batches) - 1})
 			}
 		}
 		if len(batches) > 0 {
@@ -398,8 +398,7 @@ type madeBatch struct {
 
 type ordered struct {
 	settlement.Order
-	batch   int // index of batches
-	account settlement.Account
+	batch int // index of batches
 }
 
 type cover struct {
@@ -473,12 +472,12 @@ func (w *written) writeCovers(ctx context.Context, tx pgx.Tx) error {
 
 func (w *written) writeOrders(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.CopyFrom(ctx, pgx.Identifier{"settlement_orders"},
-		[]string{"batch", "amount", "event_time", "value_date", "id", "purpose", "party", "currency", "method", "payment_channel", "holder", "bank_account", "bic"},
+		[]string{"batch", "amount", "event_time", "value_date", "id", "purpose", "party", "currency", "method", "payment_channel"},
 		pgx.CopyFromSlice(len(w.orders), func(i int) ([]any, error) {
 			o := &w.orders[i]
 			b := &w.batches[o.batch]
 			return []any{b.id, o.Amount, o.At, b.ValueDate.Time(), o.ID, payments.PurposeName(o.Purpose), o.Party, o.Currency.Code(), payments.MethodName(o.Method),
-				o.Channel, o.account.Holder, o.account.Number, o.account.BIC}, nil
+				o.Channel}, nil
 		}))
 	return err
 }

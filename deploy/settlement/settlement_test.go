@@ -458,3 +458,61 @@ func TestChannelsPay(t *testing.T) {
 	w.settle(monday + 1)
 	w.sound()
 }
+
+// A payout is in a file once the book has posted it, and in one only; what is there is never overwritten by other bytes.
+func TestPayoutFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.day(monday, 100, 5, rand.New(rand.NewPCG(9, 10)))
+	if _, err := w.Settle(t.Context(), Options{Until: monday}); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := w.MakeFiles(t.Context()); err != nil || made.Payments != 0 {
+		t.Fatalf("payouts that are not posted are in a file: %+v, %v", made, err)
+	}
+	w.settle(monday)
+	if open, err := w.Await(t.Context()); err != nil || open != 0 {
+		t.Fatal(open, err)
+	}
+	for range 2 {
+		if _, err := w.MakeFiles(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	folder := t.TempDir()
+	out, err := w.WriteFiles(t.Context(), folder, 0)
+	if err != nil || len(out.Paths) != 2 || out.Payments != 4 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	if again, err := w.WriteFiles(t.Context(), folder, 0); err != nil || len(again.Paths) != 0 {
+		t.Fatalf("%+v, %v", again, err)
+	}
+	files, err := w.Files(t.Context(), 0)
+	if err != nil || len(files) != 1 || files[0].Payments != 4 || !files[0].Written {
+		t.Fatalf("%+v, %v", files, err)
+	}
+	before, err := os.ReadFile(out.Paths[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.WriteFiles(t.Context(), folder, files[0].ID); err != nil {
+		t.Fatal("the same bytes are refused:", err)
+	}
+	if err := os.WriteFile(out.Paths[1], append([]byte("changed"), before...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.WriteFiles(t.Context(), folder, files[0].ID); err == nil {
+		t.Error("other bytes are overwritten")
+	}
+	elsewhere, err := w.WriteFiles(t.Context(), t.TempDir(), files[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after, err := os.ReadFile(elsewhere.Paths[1]); err != nil || string(after) != string(before) {
+		t.Error("another write gives other bytes", err)
+	}
+	left, err := os.ReadDir(folder)
+	if err != nil || len(left) != 2 {
+		t.Error("temporary files are left:", left, err)
+	}
+}

@@ -71,9 +71,9 @@ CREATE TABLE settlement_orders (
     currency        text    COLLATE "C" NOT NULL,
     method          text    COLLATE "C" NOT NULL,
     payment_channel text    COLLATE "C" NOT NULL,
-    holder          text    NOT NULL,                -- account that is paid, as the terms had it
-    bank_account    text    NOT NULL,
-    bic             text    NOT NULL
+    holder          text    NOT NULL DEFAULT '',     -- account that is paid, as the terms had it when the file was made
+    bank_account    text    NOT NULL DEFAULT '',
+    bic             text    NOT NULL DEFAULT ''
 ) WITH (fillfactor = 90);
 CREATE INDEX settlement_orders_unpublished ON settlement_orders (number) WHERE NOT published;
 CREATE INDEX settlement_orders_party ON settlement_orders (party, currency) WHERE returned IS NULL;
@@ -126,12 +126,11 @@ CREATE TRIGGER keep_what_it_was BEFORE UPDATE ON settlement_files FOR EACH ROW
           IS DISTINCT FROM (NEW.id, NEW.payment_channel, NEW.value_date, NEW.number, NEW.holder, NEW.bank_account, NEW.bic) OR OLD.written AND NOT NEW.written)
     EXECUTE FUNCTION refuse_settlement_change();
 CREATE TRIGGER keep_what_it_was BEFORE UPDATE ON settlement_orders FOR EACH ROW
-    WHEN ((OLD.number, OLD.batch, OLD.amount, OLD.event_time, OLD.value_date, OLD.id, OLD.purpose, OLD.party, OLD.currency, OLD.method, OLD.payment_channel,
-           OLD.holder, OLD.bank_account, OLD.bic)
+    WHEN ((OLD.number, OLD.batch, OLD.amount, OLD.event_time, OLD.value_date, OLD.id, OLD.purpose, OLD.party, OLD.currency, OLD.method, OLD.payment_channel)
           IS DISTINCT FROM (NEW.number, NEW.batch, NEW.amount, NEW.event_time, NEW.value_date, NEW.id, NEW.purpose, NEW.party, NEW.currency, NEW.method,
-           NEW.payment_channel, NEW.holder, NEW.bank_account, NEW.bic)
+           NEW.payment_channel)
           OR OLD.published AND NOT NEW.published OR OLD.returned IS NOT NULL AND OLD.returned IS DISTINCT FROM NEW.returned
-          OR OLD.file IS NOT NULL AND OLD.file IS DISTINCT FROM NEW.file)
+          OR OLD.file IS NOT NULL AND (OLD.file, OLD.holder, OLD.bank_account, OLD.bic) IS DISTINCT FROM (NEW.file, NEW.holder, NEW.bank_account, NEW.bic))
     EXECUTE FUNCTION refuse_settlement_change();
 REVOKE UPDATE, DELETE, TRUNCATE ON settlement_batches, settlement_coverage, settlement_lines, settlement_reserves, settlement_releases
     FROM PUBLIC, CURRENT_USER;

@@ -127,6 +127,7 @@ func (s *Store) Await(ctx context.Context) (open int64, err error) {
 type Receipt struct {
 	Batch  int64
 	Amount int64     // minor units; 0: what was expected
+	Major  string    // or in major units; "": as Amount
 	At     time.Time // when; zero: the end of the value date in the channel's time zone
 }
 
@@ -142,6 +143,12 @@ func (s *Store) Received(ctx context.Context, r Receipt) (o settlement.Order, er
 			return fmt.Errorf("batch %d is a merchant's: only payment channels pay the house", r.Batch)
 		}
 		c := s.Terms.OfChannel(b.Party)
+		currency, _ := events.ParseCurrency(b.Currency)
+		if r.Major != "" {
+			if r.Amount, err = events.ParseAmount(r.Major, currency); err != nil {
+				return err
+			}
+		}
 		if r.Amount == 0 {
 			r.Amount = b.Due
 		}
@@ -151,7 +158,9 @@ func (s *Store) Received(ctx context.Context, r Receipt) (o settlement.Order, er
 		if r.At.IsZero() {
 			r.At = c.CutOffs.Moment(b.ValueDate, endOfDay)
 		}
-		currency, _ := events.ParseCurrency(b.Currency)
+		if r.At.After(time.Now()) { // the gate would refuse it, and it could not be taken back
+			return fmt.Errorf("batch %d: %s is not over; say when the money came with --on DATE", r.Batch, day(r.At.Add(-time.Nanosecond)))
+		}
 		o = settlement.Order{ID: settlement.OrderID(b.Day, b.Party, currency, clearing), Purpose: clearing, Party: b.Party, Currency: currency,
 			Amount: r.Amount, At: r.At.UTC(), Channel: b.Party, Method: s.Terms.Merchant.Method}
 		if _, err := conn.Exec(ctx, `INSERT INTO settlement_orders (batch, amount, event_time, value_date, id, purpose, party, currency, method, payment_channel)

@@ -122,11 +122,15 @@ func (o Options) until(c settlement.CutOffs, clock time.Time) (settlement.Day, e
 		return c.Last(clock), nil
 	}
 	day := settlement.Days{c.Calendar}.Adjust(o.Until, settlement.Preceding)
-	if at := c.At(day); at.After(clock) && !o.Anyway {
-		return 0, fmt.Errorf("the book has not passed the cut-off of %s (%s): its slowest shard is at %s; run it later, or with --anyway, so that what comes late falls into the next batch",
-			day, at.Format(time.RFC3339), clock.Format(time.RFC3339))
+	at := c.At(day)
+	switch {
+	case !at.After(clock):
+		return day, nil
+	case o.Anyway:
+		return 0, fmt.Errorf("no shard of the book has passed the cut-off of %s (%s): they are at %s; run it later", day, at.Format(time.RFC3339), clock.Format(time.RFC3339))
 	}
-	return day, nil
+	return 0, fmt.Errorf("the book has not passed the cut-off of %s (%s): its slowest shard is at %s; run it later, or with --anyway, so that what comes late falls into the next batch",
+		day, at.Format(time.RFC3339), clock.Format(time.RFC3339))
 }
 
 // merchantOf and channelOf take an account's key apart.

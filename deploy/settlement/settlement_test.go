@@ -516,3 +516,38 @@ func TestPayoutFiles(t *testing.T) {
 		t.Error("temporary files are left:", left, err)
 	}
 }
+
+// A cut-off without a batch is overdue from the moment it passes, in a house that settles; a channel that has not paid is from the
+// day after its value date.
+func TestOverdue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	overdue := func() Overdue {
+		t.Helper()
+		over, err := w.Overdue(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return over
+	}
+	w.post(purchase("P-1", "M7", 5000, monday.Time().Add(time.Hour)))
+	w.post(w.end(monday)...) // an hour after the cut-off
+	if over := overdue(); over.CutOff != 0 {
+		t.Errorf("a house that never settles is overdue: %+v", over)
+	}
+	w.settle(monday)
+	if over := overdue(); over.CutOff != 0 || over.Channels["card"] != 0 {
+		t.Errorf("all is settled: %+v", over)
+	}
+	w.post(purchase("P-2", "M7", 5000, (monday + 1).Time().Add(2*time.Hour)))
+	w.post(w.end(monday + 1)...)
+	if over := overdue(); over.CutOff != time.Hour || over.Accounts != 2 {
+		t.Errorf("M7 and LAST wait for an hour: %+v", over)
+	}
+	w.settle(monday + 1)
+	w.post(w.end(monday + 2)...)
+	w.settle(monday + 2)
+	if over := overdue(); over.CutOff != 0 || over.Channels["card"] != 1 { // due on Wednesday, and it is Thursday
+		t.Errorf("the channel has not paid: %+v", over)
+	}
+}

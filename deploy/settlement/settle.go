@@ -146,7 +146,11 @@ func readLines(ctx context.Context, tx pgx.Tx, all []*account, sign int64) error
 	}
 	var l settlement.Line
 	var ordered string
+	n := 0
 	if _, err = pgx.ForEachRow(rows, []any{&l.Account, &l.Version, &l.Amount, &l.Time, &l.Kind, &l.Payment, &ordered}, func() error {
+		if n++; n > maxLines {
+			return fmt.Errorf("more than %d transfers are in no batch: settle an earlier day first, with --cutoff DATE", maxLines)
+		}
 		one := l
 		one.Amount, one.Time = sign*l.Amount, l.Time.UTC()
 		one.Ordered, _ = payments.ParsePurpose(ordered)

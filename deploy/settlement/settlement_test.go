@@ -551,3 +551,35 @@ func TestOverdue(t *testing.T) {
 		t.Errorf("the channel has not paid: %+v", over)
 	}
 }
+
+// Whatever arrives when, days late or early, and whenever it is settled: every transfer that a cut-off has passed is in one batch.
+func TestRandomArrivals(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	random := rand.New(rand.NewPCG(13, 14))
+	last := monday - 1
+	for round := range 12 {
+		today := monday + settlement.Day(round)
+		var all []events.Event
+		for i := range 60 {
+			at := (today - 3).Time().Add(time.Duration(random.Int64N(int64(5 * 24 * time.Hour)))) // up to three days late, and two early
+			e := purchase(fmt.Sprintf("P-%d-%02d", round, i), fmt.Sprint("M", random.IntN(4)), 1000+random.Int64N(5000), at)
+			all = append(all, e)
+			if random.IntN(3) == 0 {
+				all = append(all, later(e, []events.Kind{events.PaymentRefunded, events.PaymentChargedBack, events.PaymentFailed}[random.IntN(3)], e.Amount, at.Add(time.Hour)))
+			}
+		}
+		w.post(append(all, w.end(today)...)...)
+		if d := today.Time().Weekday(); random.IntN(3) > 0 && d != time.Saturday && d != time.Sunday {
+			w.settle(today)
+			last = today
+			w.sound()
+		}
+	}
+	for d := last; d < monday+20; d++ {
+		w.post(w.end(d)...)
+		w.settle(d)
+	}
+	w.sound()
+	w.paidOut()
+}

@@ -19,6 +19,8 @@ import (
 const (
 	// chunk is how many merchants' accounts are settled in one transaction.
 	chunk = 500
+	// maxLines bounds the transfers that one transaction takes into batches: they are in memory, some 200 bytes each.
+	maxLines = 5_000_000
 	// tell is after how many rows progress is told.
 	tell = 1 << 14
 )

@@ -1037,7 +1037,7 @@ type settlementCommand struct {
 	Run      settlementRunCommand      `cmd:"" help:"Make the batches of a cut-off and order their payments; once more it changes nothing."`
 	Batches  settlementBatchesCommand  `cmd:"" help:"List merchants' batches, the newest first."`
 	Show     settlementShowCommand     `cmd:"" help:"Print a batch and its transfers."`
-	Due      settlementDueCommand      `cmd:"" help:"List what payment channels owe, by value date."`
+	Due      settlementDueCommand      `cmd:"" help:"List what payment channels owe, by value date; overdue by the book's clock."`
 	Received settlementReceivedCommand `cmd:"" help:"Note that a payment channel has paid a batch; the book shows it."`
 	Files    settlementFilesCommand    `cmd:"" help:"List payout files, or write one again."`
 	Calendar settlementCalendarCommand `cmd:"" help:"Print a year's business days, cut-offs and value dates."`
@@ -1121,7 +1121,11 @@ func (c *settlementDueCommand) Run(e *environment) error {
 		if c.JSON {
 			return settlement.JSON(e.out, rows)
 		}
-		return settlement.PrintDue(e.out, rows, house.Today())
+		today, err := s.Today(e.ctx)
+		if err != nil {
+			return err
+		}
+		return settlement.PrintDue(e.out, rows, today)
 	})
 }
 

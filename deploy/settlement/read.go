@@ -78,6 +78,17 @@ func (s *Store) Due(ctx context.Context) ([]Row, error) {
 	return s.rows(ctx, sqlRows+" WHERE b.kind = 'channel' AND b.due <> 0 AND o.id IS NULL ORDER BY b.value_date, b.party, b.currency")
 }
 
+// Today is the day of the book's clock, UTC: by it what is due is overdue.
+func (s *Store) Today(ctx context.Context) (settlement.Day, error) {
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	now, err := clock(ctx, conn, true)
+	return day(now), err
+}
+
 func (s *Store) rows(ctx context.Context, sql string, args ...any) ([]Row, error) {
 	conn, err := s.connect(ctx)
 	if err != nil {

@@ -358,6 +358,11 @@ func (s *Store) settleChannel(ctx context.Context, tx pgx.Tx, o Options, group [
 	for _, a := range group {
 		lines = append(lines, a.lines...)
 	}
+	for i := range lines { // what a channel carried for merchants counts; only what it paid the house does not
+		if lines[i].Ordered != clearing {
+			lines[i].Ordered = 0
+		}
+	}
 	batches := c.Settle(group[0].standing.Day, currency, lines, group[0].until)
 	for i := range batches {
 		w.add(party, currency, &batches[i])

@@ -274,7 +274,7 @@ func (c *Channel) Settle(last Day, currency events.Currency, lines []Line, until
 		b := Batch{Day: d, CutOff: c.CutOffs.At(d), ValueDate: c.ValueDate(d)}
 		b.take(days.upTo(d))
 		for i := range b.Lines {
-			if l := &b.Lines[i]; l.Amount > 0 && l.Ordered == 0 {
+			if l := &b.Lines[i]; l.Amount > 0 && (l.Class() == Gross || l.Class() == Other) {
 				b.Fee += c.Fee(l.Amount, currency)
 			}
 		}

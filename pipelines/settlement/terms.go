@@ -304,6 +304,7 @@ func (r *reader) conventionOf(n rules.Node) Convention {
 }
 
 func (r *reader) defaults(n, body rules.Node) {
+	r.terms.Merchant.After, r.terms.Channel.After = 1, 1 // T+1 where nothing is said
 	r.terms.Merchant.Convention = r.convention
 	r.terms.Merchant.Method = eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER
 	for _, e := range r.Mapping(n, "defaults", []string{"merchant", "channel"}) {

@@ -91,4 +91,20 @@ func TestSettlement(t *testing.T) {
 			t.Errorf("%s: %d, want %d, %v", sql, got, want, err)
 		}
 	}
+	for _, c := range []struct{ do, undo string }{
+		{"UPDATE settlement_lines SET amount = amount + 1 WHERE version = 1", "UPDATE settlement_lines SET amount = amount - 1 WHERE version = 1"},
+		{"UPDATE settlement_coverage SET version = version + 1", "UPDATE settlement_coverage SET version = version - 1"},
+		{"UPDATE settlement_orders SET amount = amount + 1 WHERE purpose = 'payout'", "UPDATE settlement_orders SET amount = amount - 1 WHERE purpose = 'payout'"},
+	} {
+		if _, err := db.Exec(t.Context(), "SET session_replication_role = replica; "+c.do); err != nil { // past the triggers
+			t.Fatal(err)
+		}
+		mustBreak(t, r, "each transfer is settled once")
+		if _, err := db.Exec(t.Context(), c.undo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !proof(t, r).OK() {
+		t.Error("mended, it does not hold")
+	}
 }

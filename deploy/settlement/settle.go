@@ -68,22 +68,28 @@ const sqlChannels = `
 		AND currency = a.currency ORDER BY day DESC LIMIT 1) b ON true
 	WHERE a.type = 'clearing' ORDER BY substring(a.key from '^clearing:(.*)/[0-9]+:[A-Z]{3}$'), a.currency, a.id`
 
-// sqlLines reads the transfers of accounts $1 above versions $2 and before cut-offs $3 that are in no batch.
+// sqlLines reads the transfers of accounts $1 above versions $2 and before cut-offs $3. OFFSET 0 and the subqueries keep Postgres from
+// joining whole tables, whatever it believes of their sizes: each account and each result is looked up by its index.
 const sqlLines = `
 	WITH s AS MATERIALIZED (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[]) AS s (account, low, before)),
 	moved AS (
 		SELECT s.account, t.version, t.amount, t.event_time, t.kind, t.shard, t.sequence FROM s CROSS JOIN LATERAL (
 			SELECT credit_version AS version, amount, event_time, kind, shard, sequence FROM transfers
-			WHERE credit_account = s.account AND credit_version > s.low AND event_time < s.before) t
+			WHERE credit_account = s.account AND credit_version > s.low AND event_time < s.before OFFSET 0) t
 		UNION ALL
 		SELECT s.account, t.version, t.amount, t.event_time, t.kind, t.shard, t.sequence FROM s CROSS JOIN LATERAL (
 			SELECT debit_version AS version, -amount AS amount, event_time, kind, shard, sequence FROM transfers
-			WHERE debit_account = s.account AND debit_version > s.low AND event_time < s.before) t)
-	SELECT m.account, m.version, m.amount, m.event_time, m.kind, coalesce(r.payment_id, ''), coalesce(o.purpose, '')
-	FROM moved m
-	LEFT JOIN results r ON r.shard = m.shard AND r.sequence = m.sequence
-	LEFT JOIN settlement_orders o ON o.id = r.payment_id AND r.payment_id LIKE 'settlement/%'
-	WHERE NOT EXISTS (SELECT FROM settlement_lines l WHERE l.account = m.account AND l.version = m.version)`
+			WHERE debit_account = s.account AND debit_version > s.low AND event_time < s.before OFFSET 0) t),
+	paid AS (
+		SELECT m.*, coalesce((SELECT r.payment_id FROM results r WHERE r.shard = m.shard AND r.sequence = m.sequence), '') AS payment FROM moved m)
+	SELECT account, version, amount, event_time, kind, payment,
+		CASE WHEN payment LIKE 'settlement/%' THEN coalesce((SELECT o.purpose FROM settlement_orders o WHERE o.id = p.payment), '') ELSE '' END
+	FROM paid p`
+
+// sqlTaken reads which versions of accounts $1 above versions $2 are in batches: few, those that stand between others that wait.
+const sqlTaken = `
+	SELECT s.account, l.version FROM unnest($1::bigint[], $2::bigint[]) AS s (account, low)
+	CROSS JOIN LATERAL (SELECT version FROM settlement_lines WHERE account = s.account AND version > s.low OFFSET 0) l`
 
 // sqlWaits finds, of accounts $1 above versions $2, the first transfer that is not before cut-offs $3.
 const sqlWaits = `
@@ -140,6 +146,10 @@ func readLines(ctx context.Context, tx pgx.Tx, all []*account, sign int64) error
 	if len(ids) == 0 {
 		return nil
 	}
+	taken, err := readTaken(ctx, tx, ids, lows)
+	if err != nil {
+		return fmt.Errorf("read the lines: %w", err)
+	}
 	rows, err := tx.Query(ctx, sqlLines, ids, lows, befores)
 	if err != nil {
 		return fmt.Errorf("read the transfers: %w", err)
@@ -148,6 +158,9 @@ func readLines(ctx context.Context, tx pgx.Tx, all []*account, sign int64) error
 	var ordered string
 	n := 0
 	if _, err = pgx.ForEachRow(rows, []any{&l.Account, &l.Version, &l.Amount, &l.Time, &l.Kind, &l.Payment, &ordered}, func() error {
+		if taken[place{l.Account, l.Version}] {
+			return nil
+		}
 		if n++; n > maxLines {
 			return fmt.Errorf("more than %d transfers are in no batch: settle an earlier day first, with --cutoff DATE", maxLines)
 		}
@@ -171,6 +184,23 @@ func readLines(ctx context.Context, tx pgx.Tx, all []*account, sign int64) error
 		return nil
 	})
 	return err
+}
+
+// place is a transfer's place on an account.
+type place struct{ account, version int64 }
+
+func readTaken(ctx context.Context, tx pgx.Tx, ids, lows []int64) (map[place]bool, error) {
+	rows, err := tx.Query(ctx, sqlTaken, ids, lows)
+	if err != nil {
+		return nil, err
+	}
+	taken := map[place]bool{}
+	var p place
+	_, err = pgx.ForEachRow(rows, []any{&p.account, &p.version}, func() error {
+		taken[p] = true
+		return nil
+	})
+	return taken, err
 }
 
 type partyKey struct {

@@ -454,6 +454,10 @@ func TestChannelsPay(t *testing.T) {
 	if n := w.one("SELECT sum(amount) FROM transfers WHERE kind = 'clearing'"); n != due[0].Due {
 		t.Errorf("%d cleared", n)
 	}
+	if bank, left := w.one("SELECT sum(balance) FROM accounts WHERE type = 'bank'"), w.one("SELECT sum(balance) FROM accounts WHERE type = 'clearing' AND key LIKE 'clearing:card%'"); bank != due[0].Due ||
+		left != due[0].Fee+200 { // what it kept, and what came after the cut-off
+		t.Errorf("the bank has %d, and the channel owes %d", bank, left)
+	}
 	w.post(w.end(monday + 1)...)
 	w.settle(monday + 1)
 	w.sound()

@@ -19,8 +19,8 @@ func settledOnce(ctx context.Context, tx pgx.Tx) (Row, error) {
 			WHERE b.lines <> coalesce(l.n, 0) OR b.gross + b.fees + b.refunds + b.charge_backs + b.other <> coalesce(l.counted, 0)`},
 		{"batch %d: a line is no transfer of the book", `
 			SELECT l.batch FROM settlement_lines l JOIN settlement_batches b ON b.id = l.batch
-			LEFT JOIN transfers c ON c.credit_account = l.account AND c.credit_version = l.version
-			LEFT JOIN transfers d ON d.debit_account = l.account AND d.debit_version = l.version
+			LEFT JOIN transfers c ON c.credit_account = l.account AND c.credit_version = l.version AND c.event_time = l.event_time
+			LEFT JOIN transfers d ON d.debit_account = l.account AND d.debit_version = l.version AND d.event_time = l.event_time
 			WHERE CASE b.kind WHEN 'merchant' THEN 1 ELSE -1 END * coalesce(c.amount, -d.amount) IS DISTINCT FROM l.amount`},
 		{"batch %d: it covers transfers that are in no batch", `
 			SELECT c.batch FROM settlement_coverage c

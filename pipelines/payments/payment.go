@@ -225,8 +225,10 @@ func ParsePurpose(word string) (eventsv1.PaymentPurpose, bool) {
 // from is the account the money comes from.
 func (p *Payment) from() ledger.AccountKey {
 	switch p.Purpose {
-	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP:
 		return p.clearing()
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
+		return ledger.Bank("main", p.Shard, p.Currency)
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE:
 		return ledger.MerchantPayable(p.Merchant, p.Currency)
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
@@ -245,12 +247,11 @@ func (p *Payment) to() ledger.AccountKey {
 		return ledger.Wallet(p.Counterparty, p.Currency)
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
 		return ledger.MerchantPayable(p.Merchant, p.Currency)
-	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT:
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT,
+		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
 		return p.clearing()
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE:
 		return ledger.Reserve(p.Merchant, p.Currency)
-	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
-		return ledger.Bank("main", p.Shard, p.Currency)
 	}
 	return p.account()
 }

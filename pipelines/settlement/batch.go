@@ -52,6 +52,12 @@ type Line struct {
 	Ordered eventsv1.PaymentPurpose // of the payment, if settlement has ordered it; else unspecified
 }
 
+// Kinds of transfers that a payment's later life has.
+const (
+	kindRepresent = "representment"
+	kindExchange  = "exchange"
+)
+
 // Class says what a line is counted as.
 func (l *Line) Class() Class {
 	if l.Ordered != eventsv1.PaymentPurpose_PAYMENT_PURPOSE_UNSPECIFIED {
@@ -67,8 +73,13 @@ func (l *Line) Class() Class {
 		return Fees
 	case payments.KindRefund, payments.KindVoid, payments.KindFailure:
 		return Refunds
-	case payments.KindChargeBack:
+	case payments.KindChargeBack, kindRepresent:
 		return ChargeBack
+	case kindExchange: // the merchant's side of a purchase in two currencies, or of what was given back of it
+		if l.Amount > 0 {
+			return Gross
+		}
+		return Refunds
 	}
 	return Other
 }

@@ -23,6 +23,7 @@ import (
 	"sluice/deploy/house"
 	"sluice/deploy/reconciliation"
 	"sluice/deploy/rulebook"
+	"sluice/deploy/settlement"
 	"sluice/deploy/verify"
 	"sluice/pipelines/models"
 	"sluice/rules"
@@ -53,6 +54,7 @@ type commands struct {
 	Deadletters deadlettersCommand `cmd:"" help:"List or replay what could not be read or applied."`
 	Model       modelCommand       `cmd:"" help:"Train a scorecard or a logistic regression, print a model, score rows with it."`
 	Reconcile   reconcileCommand   `cmd:"" help:"Match a channel's statement with the book; list and resolve what does not match."`
+	Settlement  settlementCommand  `cmd:"" help:"Settle: what merchants are paid and payment channels owe at each cut-off; payout files; calendars."`
 	Config      configCommand      `cmd:"" help:"Print every setting, its environment variable and its value."`
 	Bench       benchCommand       `cmd:"" help:"Measure, beside a plain alternative on the same engine in the same run."`
 	Ledger      ledgerCommand      `cmd:"" help:"Look into the book: accounts, statements, trial balance, proof; close a period; simulate it."`
@@ -1145,4 +1147,157 @@ func (c *reconcileResolveCommand) Run(e *environment) error {
 		}
 		return err
 	})
+}
+
+type settlementCommand struct {
+	Check    settlementCheckCommand    `cmd:"" help:"Check a file of terms; each mistake with file, line, column and a suggestion."`
+	Run      settlementRunCommand      `cmd:"" help:"Make the batches of a cut-off and order their payments; once more it changes nothing."`
+	Batches  settlementBatchesCommand  `cmd:"" help:"List merchants' batches, the newest first."`
+	Show     settlementShowCommand     `cmd:"" help:"Print a batch and its transfers."`
+	Due      settlementDueCommand      `cmd:"" help:"List what payment channels owe, by value date; overdue by the book's clock."`
+	Received settlementReceivedCommand `cmd:"" help:"Note that a payment channel has paid a batch; the book shows it."`
+	Files    settlementFilesCommand    `cmd:"" help:"List payout files, or write one again."`
+	Calendar settlementCalendarCommand `cmd:"" help:"Print a year's business days, cut-offs and value dates."`
+}
+
+type settlementCheckCommand struct {
+	File string `arg:"" help:"The file of terms; see docs/settlement.md."`
+}
+
+func (c *settlementCheckCommand) Run(e *environment) error {
+	t, err := house.SettlementTerms(c.File)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.out, "%s is fine: %s, %d calendars, %d merchants and %d channels of their own\n", c.File, t.Name, len(t.Calendars), len(t.Merchants), len(t.Channels))
+	return nil
+}
+
+type settlementRunCommand struct {
+	config.Config
+	CutOff time.Time `name:"cutoff" help:"Business day whose cut-off is the last, 2026-01-31. Default: the last that the book has passed." format:"2006-01-02" placeholder:"DATE"`
+	Anyway bool      `help:"Although shards of the book have not passed the cut-off: what comes late falls into the next batch."`
+	Out    string    `help:"Folder for payout files of what the book has posted, CSV and pain.001. Default: none are made." placeholder:"FOLDER"`
+}
+
+func (c *settlementRunCommand) Run(e *environment) error {
+	return house.Settle(e.ctx, c.Config, house.SettleOptions{CutOff: c.CutOff, Anyway: c.Anyway, Folder: c.Out, Out: e.out, Progress: house.Progress(e.err), Log: c.Logger(e.err)})
+}
+
+type settlementBatchesCommand struct {
+	config.Config
+	Merchant string `help:"Of one merchant. Default: all." placeholder:"ID"`
+	Limit    int    `help:"At most so many; 0: all." default:"50"`
+	JSON     bool   `name:"json" help:"Print JSON instead of a table."`
+}
+
+func (c *settlementBatchesCommand) Run(e *environment) error {
+	return house.WithSettlement(e.ctx, c.Config, c.Logger(e.err), func(s *settlement.Store) error {
+		rows, err := s.Batches(e.ctx, c.Merchant, c.Limit)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return settlement.JSON(e.out, rows)
+		}
+		return settlement.PrintBatches(e.out, rows)
+	})
+}
+
+type settlementShowCommand struct {
+	config.Config
+	Batch int64 `arg:"" help:"The batch's number, as sluice settlement batches has it."`
+	All   bool  `help:"All of its transfers, not the first hundred."`
+}
+
+func (c *settlementShowCommand) Run(e *environment) error {
+	return house.WithSettlement(e.ctx, c.Config, c.Logger(e.err), func(s *settlement.Store) error {
+		limit := 100
+		if c.All {
+			limit = 0
+		}
+		row, items, err := s.Show(e.ctx, c.Batch, limit)
+		if err != nil {
+			return err
+		}
+		return settlement.PrintBatch(e.out, &row, items)
+	})
+}
+
+type settlementDueCommand struct {
+	config.Config
+	JSON bool `name:"json" help:"Print JSON instead of a table."`
+}
+
+func (c *settlementDueCommand) Run(e *environment) error {
+	return house.WithSettlement(e.ctx, c.Config, c.Logger(e.err), func(s *settlement.Store) error {
+		rows, err := s.Due(e.ctx)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return settlement.JSON(e.out, rows)
+		}
+		today, err := s.Today(e.ctx)
+		if err != nil {
+			return err
+		}
+		return settlement.PrintDue(e.out, rows, today)
+	})
+}
+
+type settlementReceivedCommand struct {
+	config.Config
+	Batch  int64     `arg:"" help:"The batch's number, as sluice settlement due has it."`
+	Amount string    `help:"What came, in major units. Default: what was expected." placeholder:"AMOUNT"`
+	On     time.Time `help:"Day on which it came. Default: the value date." format:"2006-01-02" placeholder:"DATE"`
+}
+
+func (c *settlementReceivedCommand) Run(e *environment) error {
+	order, err := house.Receive(e.ctx, c.Config, settlement.Receipt{Batch: c.Batch, Major: c.Amount, At: c.On}, c.Logger(e.err))
+	if err == nil {
+		fmt.Fprintf(e.out, "%s: the payment %s is published\n", order.Party, order.ID)
+	}
+	return err
+}
+
+type settlementFilesCommand struct {
+	config.Config
+	File int64  `help:"Write this file again, the same bytes as before." placeholder:"NUMBER"`
+	Out  string `help:"Folder it is written to." default:"." placeholder:"FOLDER"`
+}
+
+func (c *settlementFilesCommand) Run(e *environment) error {
+	return house.WithSettlement(e.ctx, c.Config, c.Logger(e.err), func(s *settlement.Store) error {
+		if c.File == 0 {
+			rows, err := s.Files(e.ctx, 50)
+			if err != nil {
+				return err
+			}
+			return settlement.PrintFiles(e.out, rows)
+		}
+		s.Progress = house.Progress(e.err)
+		out, err := s.WriteFiles(e.ctx, c.Out, c.File)
+		for _, path := range out.Paths {
+			fmt.Fprintln(e.out, path)
+		}
+		return err
+	})
+}
+
+type settlementCalendarCommand struct {
+	Settlement string `help:"File of terms. Default: the shipped ones." env:"SLUICE_SETTLEMENT" placeholder:"FILE"`
+	Year       int    `help:"The year." required:"" placeholder:"YYYY"`
+	Merchant   string `help:"By the terms of this merchant. Default: of those that have none of their own." placeholder:"ID"`
+}
+
+func (c *settlementCalendarCommand) Run(e *environment) error {
+	t, err := house.SettlementTerms(c.Settlement)
+	if err != nil {
+		return err
+	}
+	if c.Year < 1970 || c.Year > 9998 {
+		return fmt.Errorf("--year %d: give 1970 to 9998", c.Year)
+	}
+	return settlement.PrintCalendar(e.out, t.Of(c.Merchant), c.Year)
 }

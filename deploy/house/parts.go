@@ -11,7 +11,9 @@ import (
 
 	"sluice/consumers/gate"
 	"sluice/consumers/poster"
+	"sluice/consumers/stream"
 	"sluice/consumers/warehouse"
+	"sluice/deploy/settlement"
 	"sluice/producers/results"
 	"sluice/producers/tiers"
 	"sluice/schemas/events"
@@ -100,8 +102,20 @@ func runPoster(h *House, hooks Hooks) func(context.Context) error {
 	}
 }
 
+// runResults also watches what is to be settled: it is the part that tells of the book's state.
 func runResults(h *House, hooks Hooks) func(context.Context) error {
 	return func(ctx context.Context) error {
+		agreed, err := SettlementTerms(h.Config.Settlement)
+		if err != nil {
+			return stream.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		var watching sync.WaitGroup
+		defer watching.Wait()
+		defer cancel()
+		watching.Go(func() {
+			settlement.Watch(ctx, settlement.WatchConfig{Config: h.Stream("results"), Postgres: h.Addresses.Postgres, Terms: agreed})
+		})
 		return results.Run(ctx, results.Config{Config: h.Stream("results"), Postgres: h.Addresses.Postgres, Ready: func() { hooks.Ready("results") }})
 	}
 }

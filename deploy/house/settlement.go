@@ -1,0 +1,139 @@
+package house
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"sluice/deploy/config"
+	"sluice/deploy/settlement"
+	"sluice/pipelines/reconcile"
+	terms "sluice/pipelines/settlement"
+	"sluice/producers/channel"
+)
+
+// answerLimit bounds the wait for the book to post what settlement has ordered, before payout files are made.
+const answerLimit = 30 * time.Second
+
+// SettlementTerms reads the terms of a file, or the shipped ones for "".
+func SettlementTerms(file string) (*terms.Terms, error) {
+	if file == "" {
+		return terms.Standard(), nil
+	}
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("--settlement %s: there is no such file", file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return terms.Parse(file, text)
+}
+
+// WithSettlement does something with the settlement of a house: of a given Postgres, or of the one running on the data folder.
+func WithSettlement(ctx context.Context, c config.Config, log *slog.Logger, do func(*settlement.Store) error) error {
+	return withSettlement(ctx, c, Postgres, log, func(_ *House, s *settlement.Store) error { return do(s) })
+}
+
+func withSettlement(ctx context.Context, c config.Config, needs Engine, log *slog.Logger, do func(*House, *settlement.Store) error) error {
+	agreed, err := SettlementTerms(c.Settlement)
+	if err != nil {
+		return err
+	}
+	h, err := Open(ctx, c, Options{Needs: needs, Attach: true, Log: log})
+	if err != nil {
+		return err
+	}
+	defer h.CloseQuietly()
+	return do(h, &settlement.Store{Postgres: h.Addresses.Postgres, Terms: agreed})
+}
+
+// SettleOptions says what to settle.
+type SettleOptions struct {
+	CutOff   time.Time // business day; zero: the last whose cut-off the book has passed
+	Anyway   bool
+	Folder   string // for payout files; "": none
+	Out      io.Writer
+	Progress func(stage string, done, total int64)
+	Log      *slog.Logger
+}
+
+// Settle makes the batches of a cut-off, publishes the payments they order, and writes the payout files of what the book has posted.
+func Settle(ctx context.Context, c config.Config, o SettleOptions) error {
+	return withSettlement(ctx, c, Kafka|Postgres, o.Log, func(h *House, s *settlement.Store) error {
+		s.Progress = o.Progress
+		order := settlement.Options{Anyway: o.Anyway}
+		if !o.CutOff.IsZero() {
+			order.Until = reconcile.DayOf(o.CutOff)
+		}
+		out, err := s.Settle(ctx, order)
+		if err != nil {
+			return err
+		}
+		published, err := h.publishOrders(ctx, s)
+		if err != nil {
+			return err
+		}
+		if err := out.Print(o.Out, published); err != nil || o.Folder == "" {
+			return err
+		}
+		return payoutFiles(ctx, s, o)
+	})
+}
+
+// publishOrders publishes what settlement has ordered and is not published yet.
+func (h *House) publishOrders(ctx context.Context, s *settlement.Store) (published int, err error) {
+	p, err := channel.New(channel.Config{Config: h.Stream("settlement"), Source: terms.Source})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	return s.Publish(ctx, p)
+}
+
+// payoutFiles waits for the book and writes the files of what it has posted.
+func payoutFiles(ctx context.Context, s *settlement.Store, o SettleOptions) error {
+	waiting, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	open, err := s.Await(waiting)
+	if err != nil && ctx.Err() == nil && waiting.Err() == nil {
+		return err
+	}
+	made, err := s.MakeFiles(ctx)
+	if err != nil {
+		return err
+	}
+	filed, err := s.WriteFiles(ctx, o.Folder, 0)
+	for _, path := range filed.Paths {
+		fmt.Fprintln(o.Out, path)
+	}
+	if err != nil {
+		return err
+	}
+	if open > 0 {
+		fmt.Fprintf(o.Out, "%d payouts wait for the gate and the book; they go into a file of the next run with --out\n", open)
+	}
+	if n := len(made.Lacking); n > 0 {
+		const most = 5
+		fmt.Fprintf(o.Out, "payouts to %d merchants wait: the terms name no account for %s; write merchants: {NAME: {payout: {account: IBAN}}}\n", n,
+			strings.Join(made.Lacking[:min(n, most)], ", "))
+	}
+	return nil
+}
+
+// Receive notes that a payment channel has paid what a batch said it owed, and has the book show it.
+func Receive(ctx context.Context, c config.Config, r settlement.Receipt, log *slog.Logger) (order terms.Order, err error) {
+	err = withSettlement(ctx, c, Kafka|Postgres, log, func(h *House, s *settlement.Store) error {
+		if order, err = s.Received(ctx, r); err != nil {
+			return err
+		}
+		_, err = h.publishOrders(ctx, s)
+		return err
+	})
+	return order, err
+}

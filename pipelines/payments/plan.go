@@ -115,7 +115,7 @@ func begun(d *events.Decision, shard int32) Payment {
 	return Payment{
 		ID: e.PaymentID, Customer: e.CustomerID, Account: e.AccountID, Counterparty: e.CounterpartyID, Merchant: e.MerchantID,
 		Method: e.Method, Purpose: e.Purpose, Currency: e.Currency, Amount: e.Amount, Shard: shard,
-		InitiatedAt: e.Time, ChangedAt: e.Time,
+		InitiatedAt: e.Time, ChangedAt: e.Time, Channel: e.PaymentChannel,
 	}
 }
 

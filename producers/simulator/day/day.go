@@ -44,7 +44,7 @@ version: 1
 
 rules:
   - id: bets
-    on: [payment.initiated, payment.authorized]
+    on: payment.initiated
     when: payment.merchant_category == "7995"
     missing: skip
     then: {verdict: decline, reason: R901, say: "the house takes no bets"}
@@ -160,7 +160,6 @@ type payment struct {
 	method   uint8
 	purpose  uint8
 	via      uint8 // index in channels
-	stopped  bool  // declined, or refused by the book: nothing moves
 }
 
 // act is an event in short.

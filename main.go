@@ -44,7 +44,7 @@ type commands struct {
 	Up          upCommand          `cmd:"" help:"Run everything: engines, all parts, simulated channels."`
 	Run         runCommand         `cmd:"" help:"Run one or more parts as this process, against given engines: gate, poster, results, warehouse, tiers, or all."`
 	Engines     enginesCommand     `cmd:"" help:"Run the embedded engines alone, for parts in other processes."`
-	Simulate    simulateCommand    `cmd:"" help:"Publish the events of simulated channels."`
+	Simulate    simulateCommand    `cmd:"" help:"Publish the events of simulated channels; or run a made-up day end to end."`
 	Replay      replayCommand      `cmd:"" help:"Publish recorded events: JSON lines of CloudEvents, or an AMLSim folder; an interrupted one goes on where it stopped."`
 	Verify      verifyCommand      `cmd:"" help:"Prove what is promised on the running system; exit 1 on any breach."`
 	Rules       rulesCommand       `cmd:"" help:"Check a ruleset, publish it, print the live one."`

@@ -147,7 +147,7 @@ func clearing(key ledger.AccountKey) (string, bool) {
 // its class and place, and nothing else; and the channels carried what the book says.
 func TestReconciliationFindsExactlyThePlantedErrors(t *testing.T) {
 	t.Parallel()
-	seeds := uint64(60)
+	seeds := uint64(40)
 	if testing.Short() {
 		seeds = 10
 	}

@@ -10,6 +10,7 @@ import (
 
 // line is a line of a statement as its channel will write it.
 type line struct {
+	at       int64 // the movement's moment: lines of a day stand in its order
 	pay      int32
 	currency uint8
 	quiet    bool   // nothing else may be done to it
@@ -60,8 +61,8 @@ func (d *Day) write(via uint8, random *rand.Rand) {
 	l.plant()
 	l.disturb()
 	l.batch()
-	slices.SortStableFunc(l.lines, func(a, b line) int {
-		return cmp.Or(cmp.Compare(a.booked, b.booked), cmp.Compare(a.batch, b.batch))
+	slices.SortStableFunc(l.lines, func(a, b line) int { // batches at the end of their day, each by itself
+		return cmp.Or(cmp.Compare(a.booked, b.booked), cmp.Compare(a.batch, b.batch), cmp.Compare(a.at, b.at))
 	})
 	first := len(d.files)
 	if via == viaAcquirer {
@@ -136,7 +137,7 @@ func (l *sheet) of(k int) []move {
 
 func (l *sheet) add(m *move) *line {
 	date := l.date(m.at)
-	l.lines = append(l.lines, line{pay: m.pay, currency: l.day.payments[m.pay].currency, ref: l.day.reference(int(m.pay)), booked: date, value: date, paid: m.amount, fee: l.fee(m.amount)})
+	l.lines = append(l.lines, line{at: m.at, pay: m.pay, currency: l.day.payments[m.pay].currency, ref: l.day.reference(int(m.pay)), booked: date, value: date, paid: m.amount, fee: l.fee(m.amount)})
 	return &l.lines[len(l.lines)-1]
 }
 
@@ -249,13 +250,14 @@ func (l *sheet) batch() {
 			kept = append(kept, x)
 			continue
 		}
-		date := l.bookOf(x.pay)
+		m := l.only(x.pay)
+		date := l.date(m.at)
 		if sums[date] == nil {
-			sums[date] = &line{pay: -1, currency: yen, quiet: true, booked: date, value: date}
+			sums[date] = &line{at: m.at, pay: -1, currency: yen, quiet: true, booked: date, value: date}
 			order = append(order, date)
 		}
 		sum := sums[date]
-		sum.paid, sum.fee, sum.count = sum.paid+l.paidOf(x.pay), sum.fee+x.fee, sum.count+1
+		sum.paid, sum.fee, sum.count = sum.paid+m.amount, sum.fee+x.fee, sum.count+1
 		if sum.count == 1 {
 			sum.ref, sum.batch = x.ref, int(x.pay)
 		}
@@ -283,10 +285,7 @@ func (l *sheet) batched(pay int32) bool {
 	return p.method == quickPay && p.purpose == purchase
 }
 
-// bookOf is the channel's day of a payment with one movement, paidOf what moved.
-func (l *sheet) bookOf(pay int32) int   { return l.date(l.only(pay).at) }
-func (l *sheet) paidOf(pay int32) int64 { return l.only(pay).amount }
-
+// only is the movement of a payment that has one.
 func (l *sheet) only(pay int32) *move {
 	i, _ := slices.BinarySearchFunc(l.moves, pay, func(m move, pay int32) int { return cmp.Compare(m.pay, pay) })
 	return &l.moves[i]

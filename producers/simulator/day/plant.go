@@ -85,6 +85,9 @@ func (l *sheet) plantOne(class reconcile.Class, i int, dropped map[int]bool) {
 		wrong := l.otherAmount(x)
 		e.Amount = wrong - x.paid
 		x.paid, x.fee, x.planted = wrong, l.fee(wrong), number
+		if l.chance(0.3) {
+			x.booked++
+		}
 	case reconcile.Timing:
 		x.booked += 4 + l.IntN(6)
 		x.planted = number
@@ -103,6 +106,7 @@ func (l *sheet) plantOne(class reconcile.Class, i int, dropped map[int]bool) {
 		if l.chance(0.6) { // of a payment that there is not
 			l.made++
 			more.pay, more.ref = -1, d.numbered(l.via, d.config.Payments+l.made)
+			more.at = (more.at + 7*hour) % (24 * hour)
 		}
 		e.Amount, e.Reference = more.paid, more.ref
 		l.lines = append(l.lines, more)

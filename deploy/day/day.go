@@ -28,7 +28,7 @@ const (
 	// stuckAfter bounds how long nothing may move on while events are decided, posted and counted.
 	stuckAfter = 2 * time.Minute
 	// lookEvery is how often it is asked how far they are.
-	lookEvery = 200 * time.Millisecond
+	lookEvery = 100 * time.Millisecond
 	// tellEvery is after how many events published progress is told.
 	tellEvery = 4096
 	// by is who reconciles, for the audit.
@@ -190,28 +190,32 @@ func (r *run) live(ctx context.Context) error {
 	}
 }
 
-// publishAll publishes the opening, and when it is posted the rest.
+// publishAll publishes the opening, when it is posted the rest, and waits until all of it is counted.
 func (r *run) publishAll(ctx context.Context) error {
 	p, err := channel.New(channel.Config{Config: r.house.Stream("day"), Source: by})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = p.Close() }()
+	conn, err := pgx.Connect(ctx, r.house.Addresses.Postgres)
+	if err != nil {
+		return fmt.Errorf("look into the book: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	from := 0
 	for _, part := range []struct {
-		published, posted string
-		from, to          int
-	}{
-		{"opening published", "opening posted", 0, r.day.Opening()},
-		{"day published", "day posted and counted", r.day.Opening(), r.day.Events()},
-	} {
-		if err := r.publish(ctx, p, part.published, part.from, part.to); err != nil {
+		name string
+		to   int
+	}{{"opening", r.day.Opening()}, {"day", r.day.Events()}} {
+		if err := r.publish(ctx, p, part.name+" published", from, part.to); err != nil {
 			return err
 		}
-		if err := r.wait(ctx, part.posted); err != nil {
+		from = part.to
+		if err := r.posted(ctx, conn, part.name+" decided and posted", part.to); err != nil {
 			return err
 		}
 	}
-	return nil
+	return r.counted(ctx)
 }
 
 func (r *run) publish(ctx context.Context, p *channel.Publisher, stage string, from, to int) error {
@@ -246,25 +250,49 @@ func (r *run) publish(ctx context.Context, p *channel.Publisher, stage string, f
 	return refused
 }
 
-// wait waits until everything published has gone the whole way: decided, posted, its results published, counted.
-func (r *run) wait(ctx context.Context, stage string) error {
+// posted waits until the book has answered so many events, those that have no effect too.
+func (r *run) posted(ctx context.Context, conn *pgx.Conn, stage string, events int) error {
 	defer r.stage(stage)()
+	err := r.wait(ctx, "deciding and posting", func() (behind int64, err error) {
+		err = conn.QueryRow(ctx, "SELECT $1::bigint - coalesce(sum(sequence), 0)::bigint FROM shards", events).Scan(&behind)
+		return behind, err
+	})
+	if err != nil {
+		return err
+	}
+	var payments, transfers int
+	if err := conn.QueryRow(ctx, "SELECT (SELECT count(*) FROM payments), (SELECT count(*) FROM transfers)").Scan(&payments, &transfers); err != nil {
+		return fmt.Errorf("count what is posted: %w", err)
+	}
+	r.report.say("%s payments, %s transfers", thousands(payments), thousands(transfers))
+	return nil
+}
+
+// counted waits until everything has gone the whole way: its results published, all of it in ClickHouse.
+func (r *run) counted(ctx context.Context) error {
+	defer r.stage("counted in ClickHouse")()
 	c := verify.Config{Config: r.house.Stream("wait"), Postgres: r.house.Addresses.Postgres, ClickHouse: r.house.Addresses.ClickHouse}
+	r.report.say("as much as was published")
+	return r.wait(ctx, "counting", func() (int64, error) { return verify.Behind(ctx, c) })
+}
+
+// wait waits until nothing is behind. It gives up when nothing has moved on for stuckAfter.
+func (r *run) wait(ctx context.Context, doing string, behind func() (int64, error)) error {
 	most, last, moved := int64(0), int64(-1), time.Now()
 	for {
-		behind, err := verify.Behind(ctx, c)
+		left, err := behind()
 		if err == nil {
-			most = max(most, behind)
-			r.Progress("deciding, posting, counting", most-behind, most)
-			if behind == 0 {
-				break
+			most = max(most, left)
+			r.Progress(doing, most-left, most)
+			if left == 0 {
+				return nil
+			}
+			if left != last {
+				last, moved = left, time.Now()
 			}
 		}
-		if behind != last && err == nil {
-			last, moved = behind, time.Now()
-		}
 		if time.Since(moved) > stuckAfter {
-			return errors.Join(fmt.Errorf("nothing has moved on for %s, with %s records to go; see the log", stuckAfter, thousands(last)), err)
+			return errors.Join(fmt.Errorf("nothing has moved on for %s, with %s to go; see the log", stuckAfter, thousands(last)), err)
 		}
 		select {
 		case <-ctx.Done():
@@ -272,17 +300,6 @@ func (r *run) wait(ctx context.Context, stage string) error {
 		case <-time.After(lookEvery):
 		}
 	}
-	conn, err := pgx.Connect(ctx, c.Postgres)
-	if err != nil {
-		return fmt.Errorf("count what is posted: %w", err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	var payments, transfers int
-	if err := conn.QueryRow(ctx, "SELECT (SELECT count(*) FROM payments), (SELECT count(*) FROM transfers)").Scan(&payments, &transfers); err != nil {
-		return fmt.Errorf("count what is posted: %w", err)
-	}
-	r.report.say("%s payments, %s transfers", thousands(payments), thousands(transfers))
-	return nil
 }
 
 // prove holds the book and the reconciliation against what the day knows, and proves every promise.

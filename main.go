@@ -19,6 +19,7 @@ import (
 	"sluice/consumers/deadletter"
 	"sluice/deploy/books"
 	"sluice/deploy/config"
+	"sluice/deploy/day"
 	"sluice/deploy/embedded"
 	"sluice/deploy/house"
 	"sluice/deploy/reconciliation"
@@ -26,6 +27,7 @@ import (
 	"sluice/deploy/settlement"
 	"sluice/deploy/verify"
 	"sluice/pipelines/models"
+	simulated "sluice/producers/simulator/day"
 	"sluice/rules"
 	"sluice/rules/life"
 	"sluice/rules/lists"
@@ -43,7 +45,7 @@ type commands struct {
 	Up          upCommand          `cmd:"" help:"Run everything: engines, all parts, simulated channels."`
 	Run         runCommand         `cmd:"" help:"Run one or more parts as this process, against given engines: gate, poster, results, warehouse, tiers, or all."`
 	Engines     enginesCommand     `cmd:"" help:"Run the embedded engines alone, for parts in other processes."`
-	Simulate    simulateCommand    `cmd:"" help:"Publish the events of simulated channels."`
+	Simulate    simulateCommand    `cmd:"" help:"Publish the events of simulated channels; or run a made-up day end to end."`
 	Replay      replayCommand      `cmd:"" help:"Publish recorded events: JSON lines of CloudEvents, or an AMLSim folder; an interrupted one goes on where it stopped."`
 	Verify      verifyCommand      `cmd:"" help:"Prove what is promised on the running system; exit 1 on any breach."`
 	Rules       rulesCommand       `cmd:"" help:"Check a ruleset, publish it, print the live one."`
@@ -128,13 +130,45 @@ func (c *enginesCommand) Run(e *environment) error {
 }
 
 type simulateCommand struct {
+	Channels simulateChannelsCommand `cmd:"" default:"withargs" help:"Publish the events of simulated channels to a house that runs."`
+	Day      simulateDayCommand      `cmd:"" help:"Run a made-up day through a house of its own: payments, their channels' statements with planted errors, reconciliation; exit 1 unless it finds exactly those."`
+}
+
+type simulateChannelsCommand struct {
 	config.Config
 	config.Simulation
 	For time.Duration `help:"Stop after this long." placeholder:"60s"`
 }
 
-func (c *simulateCommand) Run(e *environment) error {
+func (c *simulateChannelsCommand) Run(e *environment) error {
 	return house.Simulate(e.ctx, c.Config, house.UpOptions{Simulation: c.Simulation, For: c.For, Out: e.out, Log: c.Logger(e.err)})
+}
+
+type simulateDayCommand struct {
+	config.Config
+	Payments int       `help:"How many payments." default:"100000"`
+	Seed     uint64    `help:"The same seed gives the same day." default:"1"`
+	Errors   int       `help:"How many errors to plant in the statements." default:"100"`
+	Date     time.Time `help:"The day. Default: 2026-03-02." format:"2006-01-02" placeholder:"DATE"`
+	Out      string    `help:"Folder in which the statements, the list of errors and the ruleset stay." placeholder:"FOLDER"`
+	JSON     bool      `name:"json" help:"Print JSON instead of a table."`
+}
+
+func (c *simulateDayCommand) Run(e *environment) error {
+	if c.Data == config.DefaultData { // not the house one works with: a temporary one, beside whatever runs
+		c.Data, c.KafkaPort, c.PostgresPort, c.ClickHousePort, c.ClickHouseHTTPPort = "", 0, 0, 0, 0
+	}
+	report, err := day.Run(e.ctx, day.Options{Config: c.Config, Day: simulated.Config{Seed: c.Seed, Payments: c.Payments, Errors: c.Errors, Date: c.Date}, Out: c.Out,
+		Progress: house.Progress(e.err), Log: c.Logger(e.err)})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = report.JSON(e.out)
+	} else {
+		err = report.Table(e.out)
+	}
+	return failedSaid(report.OK(), err)
 }
 
 type replayCommand struct {

@@ -268,6 +268,22 @@ func TestUpEndsByItselfAndVerifies(t *testing.T) {
 	d.verifies()
 }
 
+// A made-up day end to end, as a person runs it: the planted errors are found, and nothing is left behind but the files.
+func TestASimulatedDay(t *testing.T) {
+	t.Parallel()
+	skipShort(t)
+	out := t.TempDir()
+	said := start(t, "simulate", "day", "--payments", "1000", "--errors", "30", "--seed", "7", "--out", out).ends(0)
+	if !strings.Contains(said, "reconciliation found the 30 planted errors and nothing else") {
+		t.Error("it does not say what was found")
+	}
+	files, err := filepath.Glob(filepath.Join(out, "*"))
+	if err != nil || len(files) != 5 {
+		t.Errorf("%v are left, %v", files, err)
+	}
+	nothingLeft(t, out)
+}
+
 // Ten times kill -9 at random moments under load: nothing is lost or doubled, and no engine process is left behind.
 func TestKillDashNine(t *testing.T) {
 	t.Parallel()
@@ -384,6 +400,9 @@ func TestMistakesAreAnswered(t *testing.T) {
 		{"run poster --kafka 127.0.0.1:1 --postgres postgres://127.0.0.1:1/x", 1, "correct --kafka"},
 		{"run geat", 1, `no part "geat": choose from gate, poster`},
 		{"run gate --data /nonexistent", 1, "give --kafka"},
+		{"simulate day --payments 5", 1, "give 1000 to 1000000"},
+		{"simulate day --payments 1000 --errors 51", 1, "give 0 to 50"},
+		{"simulate --rat 3", 2, "unknown flag --rat"},
 		{"rules check nowhere.yaml", 1, "no such file"},
 		{"postings check nowhere.yaml", 1, "give one, or a shipped pack: standard, rewards"},
 		{"up --postings nowhere.yaml --http none", 1, "--postings nowhere.yaml: there is no such file"},

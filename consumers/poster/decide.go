@@ -188,15 +188,11 @@ func (w *wetBook) Apply(linked []ledger.Transfer) ledger.Code {
 
 // Funds is payments.Funds. Of an account that is not loaded it says nothing is there: once it is, everything is decided again.
 func (w *wetBook) Funds(key ledger.AccountKey) int64 {
-	a := w.Account(key)
-	switch {
-	case a == nil:
+	if w.Account(key) == nil {
 		if !w.closed[key] {
 			w.missing = append(w.missing, key)
 		}
 		return 0
-	case !a.Floored:
-		return math.MaxInt64
 	}
-	return a.Available() - a.Floor
+	return w.Book.Funds(key)
 }

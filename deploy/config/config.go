@@ -68,6 +68,9 @@ const (
 	MaxCustomers = 10_000_000
 )
 
+// DefaultData is the folder of the embedded engines' data where none is said.
+const DefaultData = ".sluice"
+
 // DefaultHTTP is where `up` shows its status page.
 const DefaultHTTP = "127.0.0.1:8080"
 

@@ -61,6 +61,23 @@ func (b *Book) LoadTransfer(k Known) {
 // Account returns an account of the book, nil if it is not loaded.
 func (b *Book) Account(key AccountKey) *Account { return b.accounts[key] }
 
+// Funds is what an account can still be debited with, in its minor units: math.MaxInt64 where it may go below its floor. An
+// account that the book does not have is as one just opened; of a key that names none it is 0.
+func (b *Book) Funds(key AccountKey) int64 {
+	a := b.accounts[key]
+	if a == nil {
+		fresh, ok := NewAccount(key)
+		if !ok {
+			return 0
+		}
+		a = &fresh
+	}
+	if !a.Floored {
+		return math.MaxInt64
+	}
+	return a.Available() - a.Floor
+}
+
 // Pending returns a hold as it stands, false if there is none of that id.
 func (b *Book) Pending(id ID) (Pending, bool) {
 	if p := b.pendings[id]; p != nil {

@@ -1,7 +1,6 @@
 package payments
 
 import (
-	"math"
 	"math/big"
 	"reflect"
 	"strings"
@@ -51,23 +50,11 @@ func (h *house) apply(d *events.Decision) string {
 		id := HeldBy(s.Pending)
 		h.payments[id] = h.payments[id].Expire(d.Event.Time)
 	}
-	code, next := Plan(d, 3, h.payments[d.Event.PaymentID], Standard{StandardFees()}, h.funds).Post(h.post)
+	code, next := Plan(d, 3, h.payments[d.Event.PaymentID], Standard{StandardFees()}, h.book.Funds).Post(h.post)
 	if next != nil {
 		h.payments[d.Event.PaymentID] = next
 	}
 	return code
-}
-
-func (h *house) funds(key ledger.AccountKey) int64 {
-	a := h.book.Account(key)
-	if a == nil {
-		fresh, _ := ledger.NewAccount(key)
-		a = &fresh
-	}
-	if !a.Floored {
-		return math.MaxInt64
-	}
-	return a.Available() - a.Floor
 }
 
 func (h *house) post(linked []ledger.Transfer) ledger.Code {

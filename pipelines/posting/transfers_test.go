@@ -44,24 +44,12 @@ func newHouse(post payments.Postings) *house {
 }
 
 func (h *house) apply(d *events.Decision) (string, payments.Step) {
-	step := payments.Plan(d, 3, h.payments[d.Event.PaymentID], h.post, h.funds)
+	step := payments.Plan(d, 3, h.payments[d.Event.PaymentID], h.post, h.book.Funds)
 	code, next := step.Post(h.enter)
 	if next != nil {
 		h.payments[d.Event.PaymentID] = next
 	}
 	return code, step
-}
-
-func (h *house) funds(key ledger.AccountKey) int64 {
-	a := h.book.Account(key)
-	if a == nil {
-		fresh, _ := ledger.NewAccount(key)
-		a = &fresh
-	}
-	if !a.Floored {
-		return math.MaxInt64
-	}
-	return a.Available() - a.Floor
 }
 
 func (h *house) enter(linked []ledger.Transfer) ledger.Code {

@@ -30,7 +30,8 @@ type act struct {
 	device  uint64 // 0: none
 	card    uint64 // 0: none
 	session uint16 // counted in the customer's day; 0: none
-	// The payment that is refunded or charged back, by day, script and number.
+	won     bool   // of a dispute's decision: for the merchant
+	// The payment that a later event is of, by day, script and number; ofDay is 1 more, so that 0 is none.
 	ofDay    int32
 	ofScript int32
 	ofNumber int32
@@ -126,12 +127,10 @@ func (s *Simulation) paymentOf(e *events.Event, day int, a *act) {
 	if a.card != 0 {
 		e.CardToken = numbered("card-", a.card)
 	}
-	switch a.kind {
-	case events.PaymentRefunded:
-		e.PaymentID, e.Reason = a.earlierPayment(), "returned"
-	case events.PaymentChargedBack:
-		e.PaymentID, e.Reason = a.earlierPayment(), "fraud"
-	case events.PaymentFailed:
+	switch {
+	case a.ofDay > 0:
+		s.lifeOf(e, a)
+	case a.kind == events.PaymentFailed:
 		e.Reason = "card_declined"
 	}
 }
@@ -172,11 +171,11 @@ func (a *act) id(day int) string {
 	return string(strconv.AppendInt(b, int64(a.number), 10))
 }
 
-// earlierPayment is the id of the payment that the act takes money back of.
+// earlierPayment is the id of the payment that a later event is of.
 func (a *act) earlierPayment() string {
 	of := *a
 	of.script, of.number = a.ofScript, a.ofNumber
-	return "p" + of.id(int(a.ofDay))[1:]
+	return "p" + of.id(int(a.ofDay) - 1)[1:]
 }
 
 func customerID(who int32) string { return numbered("c", uint64(who)) }

@@ -21,6 +21,8 @@ const (
 	ofChargeBack // which fraudulent payments are charged back, and when
 	ofName       // what a customer is called
 	ofLevel      // what a customer has shown of who it is
+	ofLife       // how a payment goes on
+	ofDispute    // which purchases are disputed, and how that ends
 )
 
 // hash is a pure function of its arguments that looks random: SplitMix64's finalizer over each of them.

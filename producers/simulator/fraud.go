@@ -46,20 +46,41 @@ func (p *planner) defraud() {
 	p.scripts = len(scripts)
 }
 
-// chargeBack plans what is charged back today, as a script after those of the day's fraud: the fraud of the days before is
-// planned again to find it. The channel does not know which of the payments were declined; the book does.
-func (p *planner) chargeBack() {
+// goOn plans what the payments of earlier frauds go on with today, as a script after those of the day's fraud: their channels
+// settle them, their payers take them back, and some of that is contested. The fraud of the days before is planned again to
+// find it. The channel does not know which of the payments were declined; the book does.
+func (p *planner) goOn() {
 	p.dice.set(p.sim.config.Seed, ofChargeBack, p.day, -1)
-	p.number = 0
-	for days := firstNotice; days <= min(lastNotice, p.day); days++ {
+	p.number, p.lifeScript = 0, p.scripts
+	for days := 1; days <= min(lastNotice+representAfter, p.day); days++ {
 		past := planner{sim: p.sim, day: p.day - days, dice: newDice()}
 		past.defraud()
 		for i := range past.acts {
-			if of := &past.acts[i]; of.kind == events.PaymentInitiated && p.sim.noticedAfter(of, past.day) == days {
-				p.takeBack(of, past.day)
+			if of := &past.acts[i]; of.kind == events.PaymentInitiated {
+				p.goOnWith(of, past.day, days)
 			}
 		}
 	}
+}
+
+// goOnWith plans what happens to one payment of a fraud so many days after.
+func (p *planner) goOnWith(of *act, day, days int) {
+	noticed := p.sim.noticedAfter(of, day)
+	switch {
+	case days == 1:
+		if of.carried() {
+			p.settle(of, day)
+		}
+	case days == noticed:
+		p.later(of, day, events.PaymentChargedBack, p.moment(sessionSpan), of.amount).channel = viaBank // the issuer takes it back
+	case noticed > 0 && days == noticed+representAfter && p.sim.contested(of, day):
+		p.later(of, day, events.PaymentRepresented, p.moment(sessionSpan), of.amount).channel = viaBank
+	}
+}
+
+// contested says whether a charge-back is contested with success.
+func (s *Simulation) contested(a *act, day int) bool {
+	return hash(s.config.Seed, ofLife, day, int(a.script)<<16|int(a.number))%1000 < represented
 }
 
 // noticedAfter is how many days pass until a fraudulent payment is charged back; 0: it never is.
@@ -69,16 +90,6 @@ func (s *Simulation) noticedAfter(a *act, day int) int {
 		return 0
 	}
 	return firstNotice + int(h>>16%(lastNotice-firstNotice+1))
-}
-
-func (p *planner) takeBack(of *act, day int) {
-	a := *of
-	a.kind, a.at, a.script, a.number = events.PaymentChargedBack, p.moment(sessionSpan), int32(p.scripts), p.number
-	a.ofDay, a.ofScript, a.ofNumber = int32(day), of.script, of.number
-	a.channel, a.device = viaBank, 0 // the issuer takes it back
-	a.label = honest                 // to charge back is no fraud
-	p.number++
-	p.acts = append(p.acts, a)
 }
 
 // start draws when a fraud begins. Fraud likes the night.

@@ -46,8 +46,10 @@ type planner struct {
 	who     int // whose life is planned
 	number  int32
 	scripts int // of the day's fraud
-	session uint16
-	here    act // what all acts of the customer's day have in common
+	// lifeScript is the script of what goes on with earlier payments: -1 within a customer's life.
+	lifeScript int
+	session    uint16
+	here       act // what all acts of the customer's day have in common
 }
 
 // add appends an act of the customer whose day is planned.
@@ -73,15 +75,17 @@ func (p *planner) begin(who int) *customer {
 	return &s.customers[who]
 }
 
-// live plans a customer's day.
-func (p *planner) live(who int) {
-	c := p.routine(who)
-	if p.day == 0 {
-		p.register(c)
-	}
-	p.receiveIncome(c)
+// live plans a customer's day. before plans the day before it.
+func (p *planner) live(who int, before *planner) {
+	first := len(p.acts)
+	c := p.begun(who)
 	p.sundries(c)
 	p.borrow(who)
+	p.today(first)
+	if before.day >= 0 {
+		p.yesterday(before, who)
+	}
+	p.dispute(who)
 	if hash(p.sim.config.Seed, ofRefund, who, p.day)%10_000 < refundADay*10_000 {
 		p.refund()
 	}
@@ -97,6 +101,17 @@ func (p *planner) routine(who int) *customer {
 	if p.day == 0 { // nobody acts before they have registered
 		p.acts = append(p.acts[:start], slices.DeleteFunc(p.acts[start:], func(a act) bool { return a.at < c.registered+settled })...)
 	}
+	return c
+}
+
+// begun plans the payments that a customer begins, and what goes with them: what comes before anything else in a day, so
+// that the next day finds them again.
+func (p *planner) begun(who int) *customer {
+	c := p.routine(who)
+	if p.day == 0 {
+		p.register(c)
+	}
+	p.receiveIncome(c)
 	return c
 }
 
@@ -221,6 +236,7 @@ func (p *planner) buy(c *customer, at int64, online bool) {
 	if !online {
 		a.channel = viaShop
 	}
+	a.kind = s.firstKind(a, p.day)
 }
 
 // shop draws a merchant, a few times over if its trade does not suit.
@@ -307,22 +323,12 @@ func (p *planner) refund() {
 	if back < 0 {
 		return
 	}
-	past := planner{sim: p.sim, day: back, dice: newDice()}
-	past.routine(p.who)
-	var purchases []act
-	for _, a := range past.acts {
-		if a.kind == events.PaymentInitiated && a.purpose == purchase {
-			purchases = append(purchases, a)
-		}
-	}
+	purchases := p.past(p.who, back)
 	if len(purchases) == 0 {
 		return
 	}
-	of := purchases[int(h>>32%uint64(len(purchases)))]
-	a := p.add(p.moment(sessionSpan), events.PaymentRefunded)
-	a.method, a.purpose, a.other, a.card, a.amount = of.method, of.purpose, of.other, of.card, of.amount
-	a.channel, a.device = of.channel, 0 // the merchant sends it back
-	a.ofDay, a.ofScript, a.ofNumber = int32(back), -1, of.number
+	of := &purchases[int(h>>32%uint64(len(purchases)))]
+	a := p.later(of, back, events.PaymentRefunded, p.moment(sessionSpan), of.amount)
 	if h>>48%3 == 0 && of.amount > 1 { // a part of it
 		a.amount = of.amount / 2
 	}

@@ -124,12 +124,13 @@ func (s *Simulation) acts(day int) []act {
 	if day < 0 {
 		return nil
 	}
-	p := planner{sim: s, day: day, dice: newDice(), loanDice: newDice(), acts: make([]act, 0, 16*len(s.customers))}
+	p := planner{sim: s, day: day, dice: newDice(), loanDice: newDice(), acts: make([]act, 0, 16*len(s.customers)), lifeScript: -1}
+	before := planner{sim: s, day: day - 1, dice: newDice()}
 	for who := range s.customers {
-		p.live(who)
+		p.live(who, &before)
 	}
 	p.defraud()
-	p.chargeBack()
+	p.goOn()
 	slices.SortFunc(p.acts, compareActs)
 	return p.acts
 }

@@ -291,7 +291,8 @@ func (p *Profile) Window() int {
 	return max(days, group)
 }
 
-// Options returns what counts as the same in a currency. A nil profile has the defaults.
+// Options returns what counts as the same in a currency. A nil profile has the defaults. One tolerance is for all
+// currencies of a statement: where one has fewer decimals, what is less than its minor unit is left out.
 func (p *Profile) Options(c events.Currency) (reconcile.Options, error) {
 	o := reconcile.Options{Days: DefaultDays, GroupDays: DefaultGroupDays}
 	if p == nil {
@@ -306,9 +307,21 @@ func (p *Profile) Options(c events.Currency) (reconcile.Options, error) {
 	o.FeePoints = p.Tolerance.FeePoints
 	if p.Tolerance.Amount != "" {
 		var err error
-		if o.Amount, err = events.ParseAmount(p.Tolerance.Amount, c); err != nil {
+		if o.Amount, err = events.ParseAmount(cutDecimals(p.Tolerance.Amount, c.Exponent()), c); err != nil {
 			return o, fmt.Errorf("tolerance: %w", err)
 		}
 	}
 	return o, nil
+}
+
+// cutDecimals leaves out the decimals beyond so many.
+func cutDecimals(amount string, decimals int) string {
+	point := strings.IndexByte(amount, '.')
+	if point < 0 || len(amount)-point-1 <= decimals {
+		return amount
+	}
+	if decimals == 0 {
+		return "0" + amount[:point]
+	}
+	return amount[:point+1+decimals]
 }

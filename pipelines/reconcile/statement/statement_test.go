@@ -227,8 +227,13 @@ func TestTolerances(t *testing.T) {
 	if got, err := (*Profile)(nil).Options(eur); err != nil || got != (reconcile.Options{Days: DefaultDays, GroupDays: DefaultGroupDays}) {
 		t.Error(got, err)
 	}
-	if _, err := profile(t, acme).Options(events.MustCurrency("JPY")); err == nil {
-		t.Error("0.05 is an amount of JPY")
+	for code, want := range map[string]int64{"JPY": 0, "KWD": 50} { // one tolerance for all currencies of a statement
+		if got, err := profile(t, acme).Options(events.MustCurrency(code)); err != nil || got.Amount != want {
+			t.Errorf("0.05 %s: %v %v", code, got.Amount, err)
+		}
+	}
+	if got, err := profile(t, strings.Replace(acme, "0.05", "12.75", 1)).Options(events.MustCurrency("JPY")); err != nil || got.Amount != 12 {
+		t.Errorf("12.75 JPY: %v %v", got.Amount, err)
 	}
 }
 

@@ -151,7 +151,7 @@ type verifyCommand struct {
 }
 
 func (c *verifyCommand) Run(e *environment) error {
-	h, err := house.Open(e.ctx, c.Config, house.Options{Attach: true, Embed: true, Progress: house.Progress(e.err), Log: c.Logger(e.err)})
+	h, err := house.Open(e.ctx, c.Config, house.Options{Attach: true, Embed: true, Existing: true, Progress: house.Progress(e.err), Log: c.Logger(e.err)})
 	if err != nil {
 		return err
 	}
@@ -806,7 +806,7 @@ func (c *benchLedgerCommand) Run(e *environment) error {
 
 // withBook does something with the book of the running house, or of the data folder.
 func withBook(e *environment, c config.Config, do func(*books.Book, string) error) error {
-	h, err := house.Open(e.ctx, c, house.Options{Needs: house.Postgres, Attach: true, Embed: true, Progress: house.Progress(e.err), Log: c.Logger(e.err)})
+	h, err := house.Open(e.ctx, c, house.Options{Needs: house.Postgres, Attach: true, Embed: true, Existing: true, Progress: house.Progress(e.err), Log: c.Logger(e.err)})
 	if err != nil {
 		return err
 	}

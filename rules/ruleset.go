@@ -49,7 +49,7 @@ type Ruleset struct {
 }
 
 const (
-	kinds    = int(events.BehaviorComplained) + 1
+	kinds    = int(events.PaymentRepresented) + 1
 	families = int(events.Behavior) + 1
 )
 

@@ -96,9 +96,9 @@ func (s *session) post(ctx context.Context, b *batch, o options) error {
 
 // options are what a batch needs to know beside itself.
 type options struct {
-	fees    payments.FeeSchedule
-	timeout time.Duration
-	base    func(topic string) string
+	postings payments.Postings
+	timeout  time.Duration
+	base     func(topic string) string
 }
 
 func (s *session) try(ctx context.Context, b *batch, o options) error {
@@ -116,19 +116,19 @@ func (s *session) stage(ctx context.Context, b *batch, o options) error {
 	if err := s.begin(ctx, b); err != nil {
 		return err
 	}
-	if err := s.decide(ctx, b, o.fees); err != nil {
+	if err := s.decide(ctx, b, o.postings); err != nil {
 		return err
 	}
 	return s.write(ctx, b, o.base)
 }
 
 // decide finds out which accounts the batch names, by deciding it dry; locks them; and decides it.
-func (s *session) decide(ctx context.Context, b *batch, fees payments.FeeSchedule) error {
+func (s *session) decide(ctx context.Context, b *batch, post payments.Postings) error {
 	dry := &dryBook{keys: make(map[ledger.AccountKey]bool, 2*len(b.entries))}
 	for _, p := range b.pending {
 		dry.keys[p.Debit], dry.keys[p.Credit] = true, true
 	}
-	decide(b.entries, &b.know, dry, fees)
+	decide(b.entries, &b.know, dry, post)
 	keys := make([]ledger.AccountKey, 0, len(dry.keys))
 	for key := range dry.keys {
 		keys = append(keys, key)
@@ -138,7 +138,7 @@ func (s *session) decide(ctx context.Context, b *batch, fees payments.FeeSchedul
 			return err
 		}
 		wet := b.newBook()
-		decide(b.entries, &b.know, wet, fees)
+		decide(b.entries, &b.know, wet, post)
 		b.book, keys = wet.Book, wet.missing
 		slices.Sort(keys)
 		keys = slices.Compact(keys)

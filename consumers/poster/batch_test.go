@@ -72,7 +72,7 @@ func newWriter(t testing.TB, url string, parts ...part) *writer {
 		t.Fatal(err)
 	}
 	return &writer{newSession(conn), owned,
-		options{payments.StandardFees(), DefaultBatchTimeout, func(topic string) string { return topic }}}
+		options{payments.Standard{Fees: payments.StandardFees()}, DefaultBatchTimeout, func(topic string) string { return topic }}}
 }
 
 // decided makes the record of a decision as the gate writes it. at is its offset on the decided topic; the event stood

@@ -61,6 +61,25 @@ func (c *copyRows) text(s string) {
 	c.buf = append(c.buf, s...)
 }
 
+// jsonb takes the text of a JSON value, nil for NULL.
+func (c *copyRows) jsonb(text []byte) {
+	if text == nil {
+		c.null()
+		return
+	}
+	c.buf = binary.BigEndian.AppendUint32(c.buf, uint32(len(text)+1))
+	c.buf = append(c.buf, 1) // the version of the format
+	c.buf = append(c.buf, text...)
+}
+
+func (c *copyRows) timeOrNull(t time.Time) {
+	if t.IsZero() {
+		c.null()
+		return
+	}
+	c.time(t)
+}
+
 func (c *copyRows) null() { c.buf = append(c.buf, 0xff, 0xff, 0xff, 0xff) }
 
 func (c *copyRows) time(t time.Time) { c.int8(t.UnixMicro() - postgresEpoch) }

@@ -51,8 +51,8 @@ type book interface {
 	Steps() []ledger.Step
 }
 
-// decide answers the entries in order. fees is the schedule of new payments.
-func decide(entries []entry, k *knowledge, b book, fees payments.FeeSchedule) {
+// decide answers the entries in order. post says which transfers follow.
+func decide(entries []entry, k *knowledge, b book, post payments.Postings) {
 	k.forget()
 	for i := range entries {
 		e := &entries[i]
@@ -60,7 +60,7 @@ func decide(entries []entry, k *knowledge, b book, fees payments.FeeSchedule) {
 		if e.counts() {
 			k.advance(e, b)
 		}
-		e.answer(k.decide(e, b, fees), first, b.Posted())
+		e.answer(k.decide(e, b, post), first, b.Posted())
 		e.steps = len(b.Steps()) - firstStep
 	}
 }
@@ -77,7 +77,7 @@ func (k *knowledge) advance(e *entry, b book) {
 	}
 }
 
-func (k *knowledge) decide(e *entry, b book, fees payments.FeeSchedule) string {
+func (k *knowledge) decide(e *entry, b book, post payments.Postings) string {
 	switch {
 	case e.reason != "":
 		return codeUnreadable
@@ -91,17 +91,17 @@ func (k *knowledge) decide(e *entry, b book, fees payments.FeeSchedule) string {
 	k.newCounted[id] = true
 	switch e.decision.Event.Kind.Family() {
 	case events.Payment:
-		return k.decidePayment(e, b, fees)
+		return k.decidePayment(e, b, post)
 	case events.Loan:
 		return k.decideLoan(e, b)
 	}
 	return codeIgnored
 }
 
-func (k *knowledge) decidePayment(e *entry, b book, fees payments.FeeSchedule) string {
+func (k *knowledge) decidePayment(e *entry, b book, post payments.Postings) string {
 	id := e.decision.Event.PaymentID
 	before := k.payment(id)
-	step := payments.Plan(&e.decision, e.shard, before, fees)
+	step := payments.Plan(&e.decision, e.shard, before, post)
 	code, next := step.Code, step.Next
 	if code == "" {
 		got := b.Apply(step.Transfers)

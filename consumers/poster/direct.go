@@ -31,7 +31,7 @@ func NewDirect(ctx context.Context, postgres string, shard int32) (*Direct, erro
 		closeConn(conn)
 		return nil, err
 	}
-	d := &Direct{newSession(conn), at, owned[at], options{payments.StandardFees(), DefaultBatchTimeout, func(topic string) string { return topic }}}
+	d := &Direct{newSession(conn), at, owned[at], options{payments.Standard{Fees: payments.StandardFees()}, DefaultBatchTimeout, func(topic string) string { return topic }}}
 	return d, nil
 }
 

@@ -37,7 +37,7 @@ const (
 		JOIN results r ON r.input_topic = v.t AND r.input_partition = v.p AND r.input_offset = v.o AND r.counted`
 	sqlPayments = `
 		SELECT id, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, amount, captured, fee,
-			refunded, charged_back, reversed, authorized, held, status, code, shard, initiated_at, changed_at
+			refunded, charged_back, reversed, authorized, held, status, code, shard, initiated_at, changed_at, payment_channel, due_at, extra
 		FROM payments WHERE id = ANY ($1 || ARRAY(SELECT h.id ` + sqlDue + `))`
 	// sqlHolds has the arguments of sqlPayments: the holds of its payments, and those that are due by the end of the batch.
 	sqlHolds = `
@@ -205,8 +205,11 @@ func (b *batch) readPayments(r pgx.BatchResults) error {
 	}
 	var p payments.Payment
 	var method, purpose, currency, status string
+	var due *time.Time
+	var extra []byte
 	_, err = pgx.ForEachRow(rows, []any{&p.ID, &p.Customer, &p.Account, &p.Counterparty, &p.Merchant, &method, &purpose, &currency,
-		&p.Amount, &p.Captured, &p.Fee, &p.Refunded, &p.ChargedBack, &p.Reversed, &p.Authorized, &p.Held, &status, &p.Code, &p.Shard, &p.InitiatedAt, &p.ChangedAt},
+		&p.Amount, &p.Captured, &p.Fee, &p.Refunded, &p.ChargedBack, &p.Reversed, &p.Authorized, &p.Held, &status, &p.Code, &p.Shard, &p.InitiatedAt, &p.ChangedAt,
+		&p.Channel, &due, &extra},
 		func() error {
 			var known [4]bool
 			p.Method, known[0] = payments.ParseMethod(method)
@@ -217,7 +220,15 @@ func (b *batch) readPayments(r pgx.BatchResults) error {
 				b.refuse(events.Payment, p.ID, fmt.Errorf("the book's payment %s has the unknown word %q, %q, %q or %q", p.ID, method, purpose, currency, status))
 				return nil
 			}
-			p.InitiatedAt, p.ChangedAt = p.InitiatedAt.UTC(), p.ChangedAt.UTC()
+			var err error
+			if p.Extra, err = payments.UnmarshalExtra(extra); err != nil {
+				b.refuse(events.Payment, p.ID, err)
+				return nil
+			}
+			p.InitiatedAt, p.ChangedAt, p.DueAt = p.InitiatedAt.UTC(), p.ChangedAt.UTC(), time.Time{}
+			if due != nil {
+				p.DueAt = due.UTC()
+			}
 			next := p
 			b.know.payments[p.ID] = &next
 			return nil

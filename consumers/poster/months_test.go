@@ -110,7 +110,7 @@ func TestAccountMovedOn(t *testing.T) {
 			w.must(t, decided(t, 0, 0, payment(topUp, byBank, "A", "", 1000)))
 			b := w.batch(decided(t, 0, 1, at(payment(topUp, byBank, "A", "", 1000), start.AddDate(0, 5, 0))))
 			b.reset()
-			if err := errors.Join(w.begin(t.Context(), b), w.decide(t.Context(), b, w.opts.fees)); err != nil {
+			if err := errors.Join(w.begin(t.Context(), b), w.decide(t.Context(), b, w.opts.postings)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := w.conn.Exec(t.Context(), meddle); err != nil {

@@ -33,19 +33,19 @@ const commitInterval = time.Second
 // Config is what the poster needs to know.
 type Config struct {
 	stream.Config
-	Postgres string               // URL; its search_path says where the book's tables are
-	Fees     payments.FeeSchedule // nil: payments.StandardFees
-	MaxBatch int                  // decisions of one poll; 0: DefaultMaxBatch
-	Writers  int                  // connections that share the partitions out and post side by side; 0: DefaultWriters
-	Timeout  time.Duration        // of one batch; 0: DefaultBatchTimeout
-	Ready    func()               // called whenever partitions have been assigned; may be nil
-	Dial     pgconn.DialFunc      // for tests that cut the wire; nil: the network
+	Postgres string            // URL; its search_path says where the book's tables are
+	Postings payments.Postings // nil: payments.Standard with payments.StandardFees
+	MaxBatch int               // decisions of one poll; 0: DefaultMaxBatch
+	Writers  int               // connections that share the partitions out and post side by side; 0: DefaultWriters
+	Timeout  time.Duration     // of one batch; 0: DefaultBatchTimeout
+	Ready    func()            // called whenever partitions have been assigned; may be nil
+	Dial     pgconn.DialFunc   // for tests that cut the wire; nil: the network
 }
 
 func (c Config) fill() Config {
 	c.Config = c.Config.Fill()
-	if c.Fees == nil {
-		c.Fees = payments.StandardFees()
+	if c.Postings == nil {
+		c.Postings = payments.Standard{Fees: payments.StandardFees()}
 	}
 	if c.MaxBatch == 0 {
 		c.MaxBatch = DefaultMaxBatch
@@ -318,7 +318,7 @@ func (p *poster) post(ctx context.Context, records []*kgo.Record, claims []claim
 
 func (p *poster) postShare(ctx context.Context, s *session, b *batch) error {
 	started := time.Now()
-	err := s.post(ctx, b, options{p.Fees, p.Timeout, p.Base})
+	err := s.post(ctx, b, options{p.Postings, p.Timeout, p.Base})
 	if errors.Is(err, errFenced) {
 		p.metrics.fenced.Inc()
 	}

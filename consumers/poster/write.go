@@ -18,7 +18,7 @@ const (
 	sqlCopyTransfers = `COPY transfers (shard, number, sequence, batch, debit_account, debit_version, credit_account, credit_version, amount, event_time, currency, kind) FROM STDIN (FORMAT binary)`
 	sqlCopySteps     = `COPY hold_steps (shard, batch, number, sequence, amount, open, debit_account, credit_account, event_time, expires_at, hold, step, currency, kind) FROM STDIN (FORMAT binary)`
 	sqlCopyResults   = `COPY results (shard, sequence, batch, input_partition, input_offset, first_transfer, transfers, counted, event_time, input_topic, event_source, event_id, event_type, customer_id, payment_id, loan_id, code) FROM STDIN (FORMAT binary)`
-	sqlCopyPayments  = `COPY payments (id, shard, sequence, amount, captured, fee, refunded, charged_back, reversed, authorized, held, initiated_at, changed_at, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, status, code) FROM STDIN (FORMAT binary)`
+	sqlCopyPayments  = `COPY payments (id, shard, sequence, amount, captured, fee, refunded, charged_back, reversed, authorized, held, initiated_at, changed_at, customer_id, account_id, counterparty_id, merchant_id, method, purpose, currency, status, code, payment_channel, due_at, extra) FROM STDIN (FORMAT binary)`
 
 	// sqlAccounts finds a row where it was locked, without an index, and names the version that was read: no history of an
 	// account forks, in whatever months its transfers stand.
@@ -33,9 +33,9 @@ const (
 		ON CONFLICT (id) DO UPDATE SET posted = excluded.posted, voided = excluded.voided, expired = excluded.expired`
 	sqlUpdatePayments = `
 		UPDATE payments p SET refunded = v.refunded, charged_back = v.charged_back, reversed = v.reversed, captured = v.captured, fee = v.fee, held = v.held,
-			status = v.status, changed_at = v.changed_at
-		FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::timestamptz[])
-			AS v (id, refunded, charged_back, reversed, captured, fee, held, status, changed_at)
+			status = v.status, changed_at = v.changed_at, payment_channel = v.payment_channel, due_at = v.due_at, extra = v.extra
+		FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::timestamptz[], $10::text[], $11::timestamptz[], $12::jsonb[])
+			AS v (id, refunded, charged_back, reversed, captured, fee, held, status, changed_at, payment_channel, due_at, extra)
 		WHERE p.id = v.id`
 	sqlInsertLoan = `
 		INSERT INTO loans (id, customer_id, product, currency, status, principal, annual_rate_ppm, term_months, applied_at, disbursed_at, closed_at, paid_interest, paid_principal, detail)
@@ -227,11 +227,7 @@ func (s *session) fillStep(p *ledger.Step, b *batch) {
 	c.int8(p.DebitID)
 	c.int8(p.CreditID)
 	c.time(p.Time)
-	if p.Expires.IsZero() {
-		c.null()
-	} else {
-		c.time(p.Expires)
-	}
+	c.timeOrNull(p.Expires)
 	c.text(string(p.Pending))
 	c.text(p.Fate.String())
 	c.text(p.Currency.Code())
@@ -268,7 +264,7 @@ func (s *session) fillResult(e *entry, b *batch, base func(string) string) {
 
 func (s *session) fillPayment(p *payments.Payment, e *entry) {
 	c := &s.payments
-	c.row(22)
+	c.row(25)
 	c.text(p.ID)
 	c.int4(p.Shard)
 	c.int8(e.sequence)
@@ -278,9 +274,11 @@ func (s *session) fillPayment(p *payments.Payment, e *entry) {
 	c.time(p.InitiatedAt)
 	c.time(p.ChangedAt)
 	for _, t := range [...]string{p.Customer, p.Account, p.Counterparty, p.Merchant, payments.MethodName(p.Method),
-		payments.PurposeName(p.Purpose), p.Currency.Code(), p.Status.String(), p.Code} {
+		payments.PurposeName(p.Purpose), p.Currency.Code(), p.Status.String(), p.Code, p.Channel} {
 		c.text(t)
 	}
+	c.timeOrNull(p.DueAt)
+	c.jsonb(p.Extra.Marshal())
 }
 
 // queueAccounts merges everything posted on an account into one update of it.
@@ -327,6 +325,9 @@ func (b *batch) queuePayments(q *statements) {
 	var ids, statuses []string
 	var refunded, chargedBack, reversed, captured, fees, held []int64
 	var changedAt []time.Time
+	var channels []string
+	var due []*time.Time
+	var extras []*string
 	for id, p := range b.know.nextPayments {
 		if b.know.initiatedBy[id] != nil {
 			continue
@@ -335,8 +336,19 @@ func (b *batch) queuePayments(q *statements) {
 		refunded, chargedBack, reversed = append(refunded, p.Refunded), append(chargedBack, p.ChargedBack), append(reversed, p.Reversed)
 		captured, fees, held = append(captured, p.Captured), append(fees, p.Fee), append(held, p.Held)
 		changedAt = append(changedAt, p.ChangedAt)
+		channels, due, extras = append(channels, p.Channel), append(due, null(p.DueAt)), append(extras, jsonOf(p.Extra))
 	}
-	q.add(len(ids), sqlUpdatePayments, ids, refunded, chargedBack, reversed, captured, fees, held, statuses, changedAt)
+	q.add(len(ids), sqlUpdatePayments, ids, refunded, chargedBack, reversed, captured, fees, held, statuses, changedAt, channels, due, extras)
+}
+
+// jsonOf is an extra as JSON, nil for none.
+func jsonOf(x payments.Extra) *string {
+	data := x.Marshal()
+	if data == nil {
+		return nil
+	}
+	text := string(data)
+	return &text
 }
 
 func (b *batch) queueLoans(q *statements) {

@@ -407,7 +407,7 @@ var newest = time.Date(2026, 9, 30, 0, 0, 0, 0, time.UTC)
 func randomDecision(r *rand.Rand, f events.Family, spread time.Duration) events.Decision {
 	var kinds []events.Kind
 	for _, k := range events.Kinds() {
-		if k.Family() == f {
+		if k.Family() == f && k < events.PaymentRerouted { // the tables do not keep what the later ones say
 			kinds = append(kinds, k)
 		}
 	}

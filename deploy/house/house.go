@@ -44,6 +44,7 @@ type Options struct {
 	Needs    Engine                                // engines that must answer; 0: all
 	Attach   bool                                  // use the engines of a house already running on the data folder, if there is one
 	Embed    bool                                  // start what no address is given for
+	Existing bool                                  // what is started has to be there already: nothing is made of an empty folder
 	Progress func(stage string, done, total int64) // of fetching and starting engines; may be nil
 	Log      *slog.Logger                          // nil: silent
 }
@@ -97,6 +98,9 @@ func (h *House) findEngines(ctx context.Context, o Options) error {
 	if !o.Embed {
 		return fmt.Errorf("no address for %s: give %s, or start `sluice up` or `sluice engines` on --data %s first", missing, missing.flags(), h.Config.Data)
 	}
+	if o.Existing && !h.onDisk() {
+		return fmt.Errorf("there is no house in the folder %s: give --data, or start `sluice up` first", h.Config.Data)
+	}
 	engines, err := embedded.Start(ctx, embedded.Options{
 		DataDir: h.Config.Data, KafkaPort: h.Config.KafkaPort, PostgresPort: h.Config.PostgresPort,
 		ClickHousePort: h.Config.ClickHousePort, ClickHouseHTTPPort: h.Config.ClickHouseHTTPPort,
@@ -114,6 +118,12 @@ func (h *House) findEngines(ctx context.Context, o Options) error {
 	}
 	h.Addresses.fill(own)
 	return h.Addresses.write(h.Config.Data)
+}
+
+// onDisk says whether a house has been in the data folder.
+func (h *House) onDisk() bool {
+	_, err := os.Stat(filepath.Join(h.Config.Data, "postgres"))
+	return err == nil
 }
 
 // database of the embedded ClickHouse. Its default one cannot hold refreshable views.

@@ -154,3 +154,16 @@ func TestVerifyNoticesTampering(t *testing.T) {
 	r.verifies()
 	tamper(t, r)
 }
+
+// TestAskingMakesNoHouse: a command that asks a house for something does not build one where there is none.
+func TestAskingMakesNoHouse(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "elsewhere")
+	_, err := Open(t.Context(), config.Config{Data: folder, Partitions: 12}, Options{Needs: Postgres, Attach: true, Embed: true, Existing: true})
+	if err == nil || !strings.Contains(err.Error(), "there is no house in the folder "+folder) {
+		t.Error(err)
+	}
+	if _, err := os.Stat(folder); err == nil {
+		t.Error("the folder was made")
+	}
+}

@@ -450,6 +450,7 @@ func complete(kind events.Kind, id string, data map[string]any) {
 			set("method", "card")
 		}
 		set("method", "wallet")
+		completeCore(kind, set)
 	case events.Loan:
 		set("loan_id", id)
 		set("amount", "1")
@@ -464,6 +465,20 @@ func complete(kind events.Kind, id string, data map[string]any) {
 		if kind == events.BehaviorPayeeAdded {
 			set("payee_id", "C2")
 		}
+	}
+}
+
+// completeCore fills in what the later events of a payment's life say.
+func completeCore(kind events.Kind, set func(string, any)) {
+	switch kind {
+	case events.PaymentRerouted:
+		set("payment_channel", "acquirer")
+	case events.PaymentDisputed:
+		set("respond_by", "2100-01-01T00:00:00Z")
+	case events.PaymentEvidenceSubmitted:
+		set("evidence", "E1")
+	case events.PaymentDisputeDecided:
+		set("outcome", "lost")
 	}
 }
 

@@ -58,6 +58,30 @@ func Frozen(customer string, c events.Currency) AccountKey {
 	return AccountKey("frozen:" + customer + ":" + c.Code())
 }
 
+// Disputed is a merchant's money that a dispute keeps until it is decided.
+func Disputed(merchant string, c events.Currency) AccountKey {
+	return AccountKey("disputed:" + merchant + ":" + c.Code())
+}
+
+// Bank is the house's money at a bank ("main").
+func Bank(bank string, shard int32, c events.Currency) AccountKey {
+	return AccountKey("bank:" + bank + "/" + strconv.Itoa(int(shard)) + ":" + c.Code())
+}
+
+// ChannelCosts is what payment channels cost the house.
+func ChannelCosts(shard int32, c events.Currency) AccountKey {
+	return striped("channel_costs", shard, c)
+}
+
+// FX is the house's position in a currency it exchanges.
+func FX(shard int32, c events.Currency) AccountKey { return striped("fx", shard, c) }
+
+// Tax is what the house owes the tax office.
+func Tax(shard int32, c events.Currency) AccountKey { return striped("tax", shard, c) }
+
+// Rewards is what the house has paid as cashback.
+func Rewards(shard int32, c events.Currency) AccountKey { return striped("rewards", shard, c) }
+
 // Reserve is what the house keeps back of a merchant's money against charge-backs to come.
 func Reserve(merchant string, c events.Currency) AccountKey {
 	return AccountKey("reserve:" + merchant + ":" + c.Code())

@@ -3,6 +3,9 @@
 package payments
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"sluice/pipelines/ledger"
@@ -77,6 +80,82 @@ type Payment struct {
 	Shard        int32  // stripe of the platform's accounts it was posted on
 	InitiatedAt  time.Time
 	ChangedAt    time.Time // event time of the last change
+	Channel      string    // payment channel that carries it, "" where none was named or chosen
+	DueAt        time.Time // by when something has to happen to it, by event time; zero: it waits for nothing
+	Extra                  // what few payments have
+}
+
+// Extra is what few payments have. It is kept as JSON; a Payment's is never changed, only replaced.
+type Extra struct {
+	Route       string    `json:"route,omitempty"`       // why the house chose Channel
+	Shares      []Share   `json:"shares,omitempty"`      // of a purchase from several merchants
+	Exchange    *Exchange `json:"exchange,omitempty"`    // of a payment in two currencies
+	Dispute     *Dispute  `json:"dispute,omitempty"`     // the last one
+	Represented int64     `json:"represented,omitempty"` // of ChargedBack: taken again from the payer
+	Lost        int64     `json:"lost,omitempty"`        // of ChargedBack and Reversed: paid by the house, to be recovered
+	Effects     []Effect  `json:"effects,omitempty"`     // what linked postings stand on the payment, the merchant's fee aside
+}
+
+// Share is one merchant's part of a payment. Amounts are minor units.
+type Share struct {
+	Merchant string `json:"merchant"`
+	Amount   int64  `json:"amount"` // asked for
+	Captured int64  `json:"captured,omitempty"`
+	Fee      int64  `json:"fee,omitempty"`
+	Back     int64  `json:"back,omitempty"` // refunded, charged back or reversed
+}
+
+// Exchange is what the payee of a payment in two currencies gets.
+type Exchange struct {
+	Currency string `json:"currency"` // ISO 4217
+	Amount   int64  `json:"amount"`   // minor units of Currency, for all of the payment's Amount
+	Rate     string `json:"rate"`     // decimal: what one major unit of the payment's currency is in Currency
+}
+
+// Dispute is a payer's claim against a payment, from its opening to its decision.
+type Dispute struct {
+	State     string    `json:"state"`            // open, evidence, won or lost
+	Amount    int64     `json:"amount"`           // claimed, minor units
+	Frozen    int64     `json:"frozen,omitempty"` // of the merchant's money, kept until it is decided
+	Reason    string    `json:"reason,omitempty"`
+	Evidence  string    `json:"evidence,omitempty"` // where it is kept
+	OpenedAt  time.Time `json:"opened_at"`
+	RespondBy time.Time `json:"respond_by"`
+}
+
+// Effect is what a linked posting rule has posted for a payment and not taken back.
+type Effect struct {
+	Rule   string            `json:"rule"`
+	Debit  ledger.AccountKey `json:"debit"`
+	Credit ledger.AccountKey `json:"credit"`
+	Amount int64             `json:"amount"` // minor units of the accounts' currency, or points
+}
+
+// Marshal writes the extra as JSON, nil if there is nothing to say.
+func (x Extra) Marshal() []byte {
+	if x.Route == "" && x.Exchange == nil && x.Dispute == nil && x.Represented == 0 && x.Lost == 0 && len(x.Shares) == 0 && len(x.Effects) == 0 {
+		return nil
+	}
+	out, err := json.Marshal(x)
+	if err != nil { // strings, numbers and times of years that events have
+		panic("payments: write an extra: " + err.Error())
+	}
+	return out
+}
+
+// UnmarshalExtra reads what Marshal wrote; a field it does not know is an error, so that no release forgets what a later
+// one has kept.
+func UnmarshalExtra(data []byte) (Extra, error) {
+	var x Extra
+	if len(data) == 0 {
+		return x, nil
+	}
+	in := json.NewDecoder(bytes.NewReader(data))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&x); err != nil {
+		return Extra{}, fmt.Errorf("read a payment's extra: %w", err)
+	}
+	return x, nil
 }
 
 // Left is what of the payment has been moved and not taken back.
@@ -121,6 +200,14 @@ func PurposeName(p eventsv1.PaymentPurpose) string {
 		return "purchase"
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL:
 		return "withdrawal"
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT:
+		return "payout"
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE:
+		return "reserve"
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
+		return "reserve_release"
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
+		return "clearing"
 	}
 	return "unspecified"
 }
@@ -163,8 +250,11 @@ func (p *Payment) account() ledger.AccountKey {
 	return ledger.CustomerAccount(p.Customer, p.Account, p.Currency)
 }
 
-// clearing is the account of the channel. What enters or leaves a wallet with no other instrument named goes by bank.
+// clearing is the account of the payment channel; where none was named or chosen it is the method's. What enters or leaves a wallet with no other instrument named goes by bank.
 func (p *Payment) clearing() ledger.AccountKey {
+	if p.Channel != "" {
+		return ledger.Clearing(p.Channel, p.Shard, p.Currency)
+	}
 	m := p.Method
 	if m == eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET {
 		m = eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER

@@ -2,6 +2,7 @@ package payments
 
 import (
 	"math/big"
+	"reflect"
 	"testing"
 	"time"
 
@@ -45,7 +46,7 @@ func (h *house) apply(d *events.Decision) string {
 	for _, s := range h.book.Steps()[steps:] {
 		h.payments[string(s.Pending)] = h.payments[string(s.Pending)].Expire(d.Event.Time)
 	}
-	step := Plan(d, 3, h.payments[d.Event.PaymentID], StandardFees())
+	step := Plan(d, 3, h.payments[d.Event.PaymentID], Standard{StandardFees()})
 	code := step.Code
 	next := step.Next
 	if code == "" {
@@ -274,7 +275,7 @@ func TestRandomLives(t *testing.T) {
 				before = *p
 			}
 			h.apply(d)
-			if p != nil && *p != before {
+			if p != nil && !reflect.DeepEqual(*p, before) {
 				t.Fatalf("%s changed the payment it was given: %+v, was %+v", d.Event.Kind, *p, before)
 			}
 			checkPayment(t, h, start)

@@ -63,7 +63,7 @@ type Step struct {
 
 // Plan says what a decision on a payment event does. p is the payment so far, nil if it is unknown; it is not changed.
 // shard stripes the platform's accounts of a new payment; later events keep to the stripe of the first.
-func Plan(d *events.Decision, shard int32, p *Payment, fees FeeSchedule) Step {
+func Plan(d *events.Decision, shard int32, p *Payment, post Postings) Step {
 	e := &d.Event
 	switch {
 	case d.Verdict == events.Duplicate:
@@ -71,9 +71,9 @@ func Plan(d *events.Decision, shard int32, p *Payment, fees FeeSchedule) Step {
 	case e.Kind == events.PaymentInitiated && p != nil:
 		return Step{Code: CodeExists}
 	case e.Kind == events.PaymentInitiated:
-		return initiate(d, shard, fees)
+		return initiate(d, shard, post)
 	case e.Kind == events.PaymentAuthorized && p == nil && e.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_CARD:
-		return authorize(d, shard)
+		return authorize(d, shard, post)
 	case e.Kind.Family() != events.Payment:
 		return Step{Code: CodeIgnored}
 	case p == nil:
@@ -83,20 +83,20 @@ func Plan(d *events.Decision, shard int32, p *Payment, fees FeeSchedule) Step {
 	case p.Currency != e.Currency:
 		return Step{Code: CodeCurrency}
 	}
-	return p.live(d, fees)
+	return p.live(d, post)
 }
 
-func initiate(d *events.Decision, shard int32, fees FeeSchedule) Step {
+func initiate(d *events.Decision, shard int32, post Postings) Step {
 	p := begun(d, shard)
 	if d.Verdict == events.Approve {
-		return p.move(fees)
+		return p.move(d, post)
 	}
 	return p.stopped(d.Verdict)
 }
 
 // authorize begins a payment in two steps: its money is held until captures post it. An authorization that no rule was
 // asked about (observed) holds too: the issuer has agreed, and what a capture moves can be given back.
-func authorize(d *events.Decision, shard int32) Step {
+func authorize(d *events.Decision, shard int32, post Postings) Step {
 	p := begun(d, shard)
 	if d.Verdict != events.Approve && d.Verdict != events.Observed {
 		return p.stopped(d.Verdict)
@@ -104,7 +104,7 @@ func authorize(d *events.Decision, shard int32) Step {
 	refused, next := p, p
 	refused.Status = Rejected
 	next.Status, next.Authorized, next.Held = Authorized, p.Amount, p.Amount
-	hold := p.transfer(p.from(), p.to(), p.Amount, PurposeName(p.Purpose))
+	hold := post.Transfers(&Occasion{OnHold, &d.Event, d.Tier, &p, &next, p.Amount})[0]
 	hold.Action, hold.ID, hold.Expires = ledger.Hold, HoldID(p.ID), d.Event.Time.Add(AuthorizationLife)
 	return Step{Transfers: []ledger.Transfer{hold}, Done: CodeAuthorized, Next: &next, Refused: &refused}
 }
@@ -148,36 +148,30 @@ func (p *Payment) Expire(at time.Time) *Payment {
 	return &next
 }
 
-// move posts a payment at once: from its source to whom it is for, and the fee from there to the house.
-func (p *Payment) move(fees FeeSchedule) Step {
+// move posts a payment at once: from its source to whom it is for, and what is linked to that.
+func (p *Payment) move(d *events.Decision, post Postings) Step {
 	refused, next := *p, *p
 	refused.Status = Rejected
 	next.Status, next.Captured = Posted, p.Amount
-	next.Fee = fees.Fee(p.Purpose, p.Method, p.Amount)
-	transfers := make([]ledger.Transfer, 1, 2)
-	transfers[0] = p.transfer(p.from(), p.to(), p.Amount, PurposeName(p.Purpose))
-	if next.Fee > 0 {
-		transfers = append(transfers, p.transfer(p.to(), ledger.Fees(p.Shard, p.Currency), next.Fee, KindFee))
-	}
-	return Step{Transfers: transfers, Next: &next, Refused: &refused}
+	return Step{Transfers: post.Transfers(&Occasion{OnMove, &d.Event, d.Tier, p, &next, p.Amount}), Next: &next, Refused: &refused}
 }
 
 // live says what a later event does to a payment.
-func (p *Payment) live(d *events.Decision, fees FeeSchedule) Step {
+func (p *Payment) live(d *events.Decision, post Postings) Step {
 	switch d.Event.Kind {
 	case events.PaymentSettled:
 		return p.settle(d)
 	case events.PaymentRefunded:
-		return p.refund(d)
+		return p.refund(d, post)
 	case events.PaymentChargedBack:
-		return p.chargeBack(d)
+		return p.chargeBack(d, post)
 	case events.PaymentVoided:
-		return p.cancel(d, Voided, KindVoid)
+		return p.cancel(d, post, Voided)
 	case events.PaymentFailed:
-		return p.cancel(d, Failed, KindFailure)
+		return p.cancel(d, post, Failed)
 	case events.PaymentCaptured:
 		if p.Authorized > 0 {
-			return p.capture(d, fees)
+			return p.capture(d, post)
 		}
 	}
 	return Step{Code: CodeIgnored} // authorized, captured: the money moved when the payment was initiated
@@ -185,7 +179,7 @@ func (p *Payment) live(d *events.Decision, fees FeeSchedule) Step {
 
 // capture moves what was held, or a part of it; the rest stays held for further captures. The fee is that of all that
 // has been captured, so that captures in parts cost what one costs.
-func (p *Payment) capture(d *events.Decision, fees FeeSchedule) Step {
+func (p *Payment) capture(d *events.Decision, post Postings) Step {
 	amount := d.Event.Amount
 	switch {
 	case held(d.Verdict) != "":
@@ -203,13 +197,8 @@ func (p *Payment) capture(d *events.Decision, fees FeeSchedule) Step {
 	if next.Held == 0 {
 		next.Status = Posted
 	}
-	next.Fee = fees.Fee(p.Purpose, p.Method, next.Captured)
-	post := p.transfer(p.from(), p.to(), amount, PurposeName(p.Purpose))
-	post.Action, post.Ref, post.Keep = ledger.Post, HoldID(p.ID), true
-	transfers := []ledger.Transfer{post}
-	if fee := next.Fee - p.Fee; fee > 0 {
-		transfers = append(transfers, p.transfer(p.to(), ledger.Fees(p.Shard, p.Currency), fee, KindFee))
-	}
+	transfers := post.Transfers(&Occasion{OnMove, &d.Event, d.Tier, p, next, amount})
+	transfers[0].Action, transfers[0].Ref, transfers[0].Keep = ledger.Post, HoldID(p.ID), true
 	return Step{Transfers: transfers, Next: next}
 }
 
@@ -239,7 +228,7 @@ func (p *Payment) settle(d *events.Decision) Step {
 }
 
 // refund gives part or all of a payment back the way it came. The house keeps its fee, so the merchant bears it.
-func (p *Payment) refund(d *events.Decision) Step {
+func (p *Payment) refund(d *events.Decision, post Postings) Step {
 	amount := d.Event.Amount
 	switch {
 	case held(d.Verdict) != "":
@@ -254,12 +243,12 @@ func (p *Payment) refund(d *events.Decision) Step {
 	if next.Left() == 0 && next.Held == 0 {
 		next.Status = Refunded
 	}
-	return Step{Transfers: []ledger.Transfer{p.back(amount, KindRefund)}, Next: next}
+	return Step{Transfers: post.Transfers(&Occasion{OnRefund, &d.Event, d.Tier, p, next, amount}), Next: next}
 }
 
 // chargeBack takes back what is left of a payment, at most the event's amount: what has been refunded cannot be taken
 // twice. What the payee does not have, the house pays out of suspense. Whatever the gate says, it has happened.
-func (p *Payment) chargeBack(d *events.Decision) Step {
+func (p *Payment) chargeBack(d *events.Decision, post Postings) Step {
 	amount := min(d.Event.Amount, p.Left())
 	switch {
 	case p.Captured == 0:
@@ -271,7 +260,7 @@ func (p *Payment) chargeBack(d *events.Decision) Step {
 	next.ChargedBack += amount
 	next.Held = 0 // whoever takes back what was captured gets no more of it
 	return Step{
-		Transfers: append(p.release(), p.back(amount, KindChargeBack)),
+		Transfers: append(p.release(), post.Transfers(&Occasion{OnChargeBack, &d.Event, d.Tier, p, next, amount})...),
 		Otherwise: append(p.release(), p.loss(amount)),
 		Next:      next,
 	}
@@ -280,8 +269,11 @@ func (p *Payment) chargeBack(d *events.Decision) Step {
 // cancel ends a payment as if it had never been: what is left goes back, and so does the fee. A void is asked for, so it
 // needs a verdict and the payee's funds, and comes before settlement; a failure has happened. While money is held, a void
 // releases what is held and leaves what was captured alone.
-func (p *Payment) cancel(d *events.Decision, status Status, kind string) Step {
-	asked := status == Voided
+func (p *Payment) cancel(d *events.Decision, post Postings, status Status) Step {
+	asked, moment := status == Voided, OnFailure
+	if asked {
+		moment = OnVoid
+	}
 	switch {
 	case asked && held(d.Verdict) != "":
 		return Step{Code: held(d.Verdict)}
@@ -302,14 +294,12 @@ func (p *Payment) cancel(d *events.Decision, status Status, kind string) Step {
 	next := p.next(d, status)
 	next.Reversed += left
 	next.Held = 0
-	step := Step{Next: next, Transfers: p.release()}
-	if p.Fee > 0 {
-		step.Transfers = append(step.Transfers, p.transfer(ledger.Fees(p.Shard, p.Currency), p.to(), p.Fee, KindFeeReturn))
-	}
+	back := post.Transfers(&Occasion{moment, &d.Event, d.Tier, p, next, left})
+	step := Step{Next: next, Transfers: append(p.release(), back...)}
 	if !asked {
-		step.Otherwise = append(append(step.Otherwise, step.Transfers...), p.loss(left))
+		// The last one takes the money from the payee, who may not have it.
+		step.Otherwise = append(append(p.release(), back[:len(back)-1]...), p.loss(left))
 	}
-	step.Transfers = append(step.Transfers, p.back(left, kind))
 	return step
 }
 

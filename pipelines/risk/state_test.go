@@ -2,6 +2,7 @@ package risk_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -268,7 +269,7 @@ outcomes: {review: 50, decline: 80}
 	} {
 		s.pay(c.customer, c.yuan, purchase)
 		d := state.Decide(0, &s.all[i])
-		if d.Verdict != c.verdict || d.Score != c.score || d.Tier != c.tier || d.Ruleset != "v@7" || d.Event != s.all[i] {
+		if d.Verdict != c.verdict || d.Score != c.score || d.Tier != c.tier || d.Ruleset != "v@7" || !reflect.DeepEqual(d.Event, s.all[i]) {
 			t.Errorf("%s pays %d: %+v", c.customer, c.yuan, d)
 		}
 	}

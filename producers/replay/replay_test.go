@@ -230,7 +230,7 @@ func TestAStoppedReplayGoesOn(t *testing.T) {
 	seen := map[string]bool{}
 	for _, e := range decoded(t, published(t, kafka, total)) {
 		var i int
-		if _, err := fmt.Sscanf(e.ID, "e%d", &i); err != nil || e != want[i] {
+		if _, err := fmt.Sscanf(e.ID, "e%d", &i); err != nil || !reflect.DeepEqual(e, want[i]) {
 			t.Fatalf("published %+v", e)
 		}
 		seen[e.ID] = true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -86,7 +87,7 @@ func sameEvents(t *testing.T, got []events.Event, want map[string]events.Event) 
 	t.Helper()
 	seen := map[string]bool{}
 	for _, e := range got {
-		if e != want[e.ID] {
+		if !reflect.DeepEqual(e, want[e.ID]) {
 			t.Fatalf("published %+v\nwant %+v", e, want[e.ID])
 		}
 		seen[e.ID] = true

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -81,7 +82,7 @@ func TestFromAnyPosition(t *testing.T) {
 		first := rapid.IntRange(0, len(all)-1).Draw(t, "first")
 		n := first
 		for p, e := range s.From(at[first]) {
-			if p != at[n] || e != all[n] {
+			if p != at[n] || !reflect.DeepEqual(e, all[n]) {
 				t.Fatalf("at %+v: %s, want %s at %+v", p, e.ID, all[n].ID, at[n])
 			}
 			if n++; n == len(all) || n == first+50 {
@@ -133,7 +134,7 @@ func checkDecoded(t *testing.T, e *events.Event) {
 	if err != nil {
 		t.Fatalf("%s %s: %v", e.Kind, e.ID, err)
 	}
-	if got != *e {
+	if !reflect.DeepEqual(got, *e) {
 		t.Fatalf("it is read back as another:\nput %+v\ngot %+v", *e, got)
 	}
 }

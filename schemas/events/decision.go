@@ -54,6 +54,7 @@ type Decision struct {
 	Tier     string   // value tier of the customer at that moment, "" unknown
 	Trace    []byte   // what the rules read and answered; rules.Explain reads it
 	Snoozed  []string // ids of rules that held but are snoozed for one of the event's entities
+	Route    Route    // of a payment that the house finds a payment channel for
 
 	Topic     string // where the event stood: the input topic, without prefix
 	Partition int32
@@ -98,6 +99,9 @@ func EncodeDecision(d *Decision) ([]Header, []byte, error) {
 		Topic: d.Topic, Partition: d.Partition, Offset: d.Offset, ReceivedUs: d.Received.UnixMicro(),
 		Hits: encodeHits(d.Hits), Snoozed: d.Snoozed, Trace: d.Trace,
 	}
+	if d.Route.Channel != "" || d.Route.Reason != "" {
+		m.Route = &eventsv1.Route{Channel: d.Route.Channel, Reason: d.Route.Reason, Fallbacks: d.Route.Fallbacks}
+	}
 	for i := range d.Evidence {
 		m.Evidence = append(m.Evidence, &eventsv1.Value{Name: d.Evidence[i].Name, Value: d.Evidence[i].Text})
 	}
@@ -133,6 +137,9 @@ func DecodeDecision(value []byte) (Decision, error) {
 		Verdict: Verdict(m.Verdict), Score: m.Score, Ruleset: m.Ruleset, Tier: m.Tier,
 		Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Received: time.UnixMicro(m.ReceivedUs).UTC(),
 		Hits: decodeHits(m.Hits), Snoozed: m.Snoozed, Trace: m.Trace,
+	}
+	if m.Route != nil {
+		d.Route = Route{m.Route.Channel, m.Route.Reason, m.Route.Fallbacks}
 	}
 	if d.Verdict == NoVerdict || d.Verdict > Duplicate {
 		return Decision{}, reject(CodeInvalid, "verdict", "%d is no verdict", m.Verdict)

@@ -289,7 +289,7 @@ func (env *envelope) unmarshal(m proto.Message) *Rejection {
 
 // shortEnums lets JSON say "method": "wallet" where Protobuf's own name is PAYMENT_METHOD_WALLET.
 func shortEnums(data []byte) []byte {
-	if !bytes.Contains(data, []byte(`"method"`)) && !bytes.Contains(data, []byte(`"purpose"`)) {
+	if !bytes.Contains(data, []byte(`"method"`)) && !bytes.Contains(data, []byte(`"purpose"`)) && !bytes.Contains(data, []byte(`"outcome"`)) {
 		return data
 	}
 	var fields map[string]json.RawMessage
@@ -297,7 +297,7 @@ func shortEnums(data []byte) []byte {
 		return data
 	}
 	changed := false
-	for field, prefix := range map[string]string{"method": "PAYMENT_METHOD_", "purpose": "PAYMENT_PURPOSE_"} {
+	for field, prefix := range map[string]string{"method": "PAYMENT_METHOD_", "purpose": "PAYMENT_PURPOSE_", "outcome": "DISPUTE_OUTCOME_"} {
 		var word string
 		if json.Unmarshal(fields[field], &word) != nil {
 			continue
@@ -305,7 +305,8 @@ func shortEnums(data []byte) []byte {
 		long := prefix + strings.ToUpper(word)
 		_, isMethod := eventsv1.PaymentMethod_value[long]
 		_, isPurpose := eventsv1.PaymentPurpose_value[long]
-		if isMethod || isPurpose {
+		_, isOutcome := eventsv1.DisputeOutcome_value[long]
+		if isMethod || isPurpose || isOutcome {
 			fields[field], _ = json.Marshal(long)
 			changed = true
 		}
@@ -328,6 +329,16 @@ func decodePayment(e *Event, env envelope) *Rejection {
 	return paymentFields(e, &m)
 }
 
+// paysMerchant says whether a payment of this purpose is on the account of a merchant.
+func paysMerchant(p eventsv1.PaymentPurpose) bool {
+	switch p {
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT,
+		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
+		return true
+	}
+	return false
+}
+
 // paymentFields checks a payment's data and lays it flat.
 func paymentFields(e *Event, m *eventsv1.PaymentEvent) *Rejection {
 	e.PaymentID, e.CustomerID, e.AccountID, e.CounterpartyID = m.PaymentId, m.CustomerId, m.AccountId, m.CounterpartyId
@@ -339,7 +350,7 @@ func paymentFields(e *Event, m *eventsv1.PaymentEvent) *Rejection {
 	c.id("customer_id", m.CustomerId, true)
 	c.id("account_id", m.AccountId, false)
 	c.id("counterparty_id", m.CounterpartyId, m.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER)
-	c.id("merchant_id", m.MerchantId, m.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE)
+	c.id("merchant_id", m.MerchantId, paysMerchant(m.Purpose))
 	c.word("channel", m.Channel, false)
 	c.id("device_id", m.DeviceId, false)
 	c.word("reason", m.Reason, false)
@@ -352,7 +363,89 @@ func paymentFields(e *Event, m *eventsv1.PaymentEvent) *Rejection {
 	c.enum("method", int32(m.Method), eventsv1.PaymentMethod_name, e.Kind == PaymentInitiated)
 	e.Amount, e.Currency = c.amount("amount", m.Amount, m.Currency)
 	c.origin(e, m.Ip, m.Location)
+	c.core(e, m)
 	return c.rej
+}
+
+// core checks what the payment core reads: channel, shares, exchange and dispute.
+func (c *checker) core(e *Event, m *eventsv1.PaymentEvent) {
+	e.PaymentChannel, e.Outcome, e.Evidence = m.PaymentChannel, m.Outcome, m.Evidence
+	c.word("payment_channel", m.PaymentChannel, e.Kind == PaymentRerouted)
+	c.id("evidence", m.Evidence, e.Kind == PaymentEvidenceSubmitted)
+	c.enum("outcome", int32(m.Outcome), eventsv1.DisputeOutcome_name, e.Kind == PaymentDisputeDecided)
+	switch {
+	case m.RespondBy != nil && m.RespondBy.CheckValid() != nil:
+		c.fail(CodeTime, "respond_by", "it is no time; give one as in 2026-01-31T12:00:00Z")
+	case m.RespondBy != nil:
+		e.RespondBy = m.RespondBy.AsTime().Truncate(time.Microsecond)
+	case e.Kind == PaymentDisputed:
+		c.fail(CodeMissing, "respond_by", "say by when evidence has to be submitted, as in 2026-01-31T12:00:00Z")
+	}
+	c.splits(e, m.Splits)
+	c.exchange(e, m.Exchange)
+}
+
+// splits checks the shares of a purchase: of different merchants, and of all of the amount.
+func (c *checker) splits(e *Event, splits []*eventsv1.Split) {
+	if len(splits) == 0 {
+		return
+	}
+	if len(splits) > MaxSplits {
+		c.fail(CodeInvalid, "splits", "%d; at most %d", len(splits), MaxSplits)
+		return
+	}
+	if e.Purpose != eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE {
+		c.fail(CodeInvalid, "splits", "only a purchase has merchants to share it")
+	}
+	var sum int64
+	seen := map[string]bool{}
+	for _, s := range splits {
+		c.id("splits.merchant_id", s.GetMerchantId(), true)
+		if seen[s.GetMerchantId()] {
+			c.fail(CodeInvalid, "splits", "the merchant %s has two shares; add them up", clip(s.GetMerchantId(), 60))
+		}
+		seen[s.GetMerchantId()] = true
+		amount, err := ParseAmount(s.GetAmount(), e.Currency)
+		if err != nil || amount == 0 {
+			c.fail(CodeAmount, "splits.amount", "%q is no amount greater than zero", clip(s.GetAmount(), 40))
+			return
+		}
+		if sum += amount; sum < 0 {
+			break
+		}
+		e.Splits = append(e.Splits, Split{s.GetMerchantId(), amount})
+	}
+	if sum != e.Amount {
+		c.fail(CodeAmount, "splits", "the shares do not sum to the amount %s", FormatAmount(e.Amount, e.Currency))
+	}
+}
+
+// exchange checks the other side of a payment in two currencies against its rate.
+func (c *checker) exchange(e *Event, m *eventsv1.Exchange) {
+	if m == nil || c.rej != nil {
+		return
+	}
+	x := Exchange{Rate: m.Rate}
+	if x.Amount, x.Currency = c.amount("exchange.amount", m.Amount, m.Currency); c.rej != nil {
+		return
+	}
+	if x.Currency == e.Currency {
+		c.fail(CodeInvalid, "exchange.currency", "it is the payment's own; leave exchange out")
+		return
+	}
+	if len(e.Splits) > 0 {
+		c.fail(CodeInvalid, "exchange", "a payment with shares has one currency")
+		return
+	}
+	want, err := Convert(e.Amount, e.Currency, x.Currency, x.Rate)
+	switch {
+	case err != nil:
+		c.fail(CodeInvalid, "exchange.rate", "%v", err)
+	case want != x.Amount:
+		c.fail(CodeAmount, "exchange.amount", "%s at the rate %s is %s %s, not %s", FormatAmount(e.Amount, e.Currency), m.Rate,
+			FormatAmount(want, x.Currency), x.Currency.Code(), clip(m.Amount, 40))
+	}
+	e.Exchange = x
 }
 
 func decodeLoan(e *Event, env envelope) *Rejection {

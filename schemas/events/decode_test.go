@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -61,7 +62,7 @@ func TestDecodeReadsAPayment(t *testing.T) {
 	want := Event{ID: "e1", Source: "app", Kind: PaymentInitiated, Time: noon.Add(-time.Second), CustomerID: "c1", MerchantID: "m1",
 		PaymentID: "p1", Amount: 1250, Currency: MustCurrency("CNY"), Method: eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET,
 		Purpose: eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE}
-	if e != want {
+	if !reflect.DeepEqual(e, want) {
 		t.Fatalf("got  %+v\nwant %+v", e, want)
 	}
 }
@@ -125,6 +126,28 @@ func TestDecodeRefuses(t *testing.T) {
 		{"country", field("location", map[string]any{"country": "China"}), CodeInvalid, "country"},
 		{"latitude", field("location", map[string]any{"latitude": 91}), CodeInvalid, "latitude"},
 		{"latitude NaN", field("location", map[string]any{"latitude": "NaN"}), CodeInvalid, "latitude"},
+		{"shares do not sum", field("splits", []any{share("m1", "12"), share("m2", "0.51")}), CodeAmount, "12.50"},
+		{"a share of nothing", field("splits", []any{share("m1", "12.50"), share("m2", "0")}), CodeAmount, "splits.amount"},
+		{"a share of nobody", field("splits", []any{share("", "12.50")}), CodeMissing, "splits.merchant_id"},
+		{"two shares of one", field("splits", []any{share("m1", "12"), share("m1", "0.50")}), CodeInvalid, "add them up"},
+		{"seventeen shares", field("splits", slices.Repeat([]any{share("m1", "1")}, MaxSplits+1)), CodeInvalid, "at most 16"},
+		{"shares of a top-up", func(_ *Record, d map[string]any) {
+			d["purpose"], d["splits"] = "top_up", []any{share("m1", "12.50")}
+		}, CodeInvalid, "only a purchase"},
+		{"exchange into itself", field("exchange", exchange("CNY", "12.50", "1")), CodeInvalid, "leave exchange out"},
+		{"exchange at no rate", field("exchange", exchange("USD", "12.50", "")), CodeInvalid, "7.1250"},
+		{"exchange at a rate below zero", field("exchange", exchange("USD", "12.50", "-1")), CodeInvalid, "above 0"},
+		{"exchange at another rate", field("exchange", exchange("USD", "1.75", "0.1404")), CodeAmount, "is 1.76 USD, not 1.75"},
+		{"exchange into nothing", field("exchange", exchange("USD", "0", "0.0001")), CodeAmount, "zero"},
+		{"exchange of shares", func(_ *Record, d map[string]any) {
+			d["splits"], d["exchange"] = []any{share("m1", "12.50")}, exchange("USD", "1.76", "0.1404")
+		}, CodeInvalid, "one currency"},
+		{"dispute without a deadline", set("ce_type", "payment.disputed"), CodeMissing, "respond_by"},
+		{"no such deadline", field("respond_by", "9999-99-01T00:00:00Z"), CodeUnreadable, "PaymentEvent"},
+		{"decided for nobody", set("ce_type", "payment.dispute_decided"), CodeMissing, "outcome"},
+		{"evidence nowhere", set("ce_type", "payment.evidence_submitted"), CodeMissing, "evidence"},
+		{"rerouted to nobody", set("ce_type", "payment.rerouted"), CodeMissing, "payment_channel"},
+		{"payout to nobody", func(_ *Record, d map[string]any) { d["purpose"], d["merchant_id"] = "payout", "" }, CodeMissing, "merchant_id"},
 		{"no key", func(r *Record, _ map[string]any) { r.Key = nil }, CodeKey, "customer_id"},
 		{"another's key", func(r *Record, _ map[string]any) { r.Key = []byte("c2") }, CodeKey, "customer_id"},
 	}
@@ -161,7 +184,7 @@ func TestEncodingsAgree(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s of %+v: %v", name, e, err)
 			}
-			if got != e {
+			if !reflect.DeepEqual(got, e) {
 				t.Fatalf("%s: got  %+v\nwant %+v", name, got, e)
 			}
 		}
@@ -175,7 +198,7 @@ func TestEncodingsAgree(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Event != e || got.Verdict != d.Verdict || got.ID() != d.ID() || len(got.Hits) != 1 || got.Hits[0] != d.Hits[0] ||
+		if !reflect.DeepEqual(got.Event, e) || got.Verdict != d.Verdict || got.ID() != d.ID() || len(got.Hits) != 1 || got.Hits[0] != d.Hits[0] ||
 			got.Evidence[0] != d.Evidence[0] || got.Received != d.Received || got.Tier != d.Tier || got.Ruleset != d.Ruleset ||
 			!bytes.Equal(got.Trace, d.Trace) || !slices.Equal(got.Snoozed, d.Snoozed) {
 			t.Fatalf("got  %+v\nwant %+v", got, d)
@@ -223,7 +246,10 @@ func anyEvent(t *rapid.T) Event {
 		e.CounterpartyID, e.Reason = "other"+id.Draw(t, "counterparty"), maybe("reason")
 		e.Amount, e.Currency = amount.Draw(t, "amount"), MustCurrency(currency)
 		e.Method = eventsv1.PaymentMethod(rapid.Int32Range(1, 4).Draw(t, "method"))
-		e.Purpose = eventsv1.PaymentPurpose(rapid.Int32Range(1, 4).Draw(t, "purpose"))
+		e.Purpose = eventsv1.PaymentPurpose(rapid.Int32Range(1, 8).Draw(t, "purpose"))
+		e.PaymentChannel, e.Evidence = "c"+id.Draw(t, "payment channel"), "e"+id.Draw(t, "evidence")
+		e.Outcome, e.RespondBy = eventsv1.DisputeOutcome(rapid.Int32Range(1, 2).Draw(t, "outcome")), noon
+		anyOtherSide(t, &e)
 	case Loan:
 		e.CustomerName = name.Draw(t, "customer name")
 		e.LoanID, e.Product, e.LoanPurpose, e.Reason = id.Draw(t, "loan"), "cash", maybe("purpose"), maybe("reason")
@@ -237,9 +263,31 @@ func anyEvent(t *rapid.T) Event {
 	return e
 }
 
+// anyOtherSide gives some purchases several merchants, and some payments another currency.
+func anyOtherSide(t *rapid.T, e *Event) {
+	switch {
+	case e.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE && rapid.Bool().Draw(t, "split"):
+		for left, n := e.Amount, rapid.IntRange(1, MaxSplits).Draw(t, "splits"); left > 0; n-- {
+			share := left
+			if n > 1 {
+				share = rapid.Int64Range(1, left).Draw(t, "share")
+			}
+			e.Splits = append(e.Splits, Split{fmt.Sprintf("m%d", n), share})
+			left -= share
+		}
+	case rapid.Bool().Draw(t, "exchanged"):
+		x := Exchange{Currency: MustCurrency("EUR"), Rate: rapid.SampledFrom([]string{"0.5", "0.127", "1", "3.00005"}).Draw(t, "rate")}
+		var err error
+		if x.Amount, err = Convert(e.Amount, e.Currency, x.Currency, x.Rate); err == nil && x.Amount > 0 {
+			e.Exchange = x
+		}
+	}
+}
+
 // FuzzDecode: any bytes give an event or a reason; an event that is given survives its own encoding.
 func FuzzDecode(f *testing.F) {
-	for _, edit := range []func(*Record, map[string]any){nil, set("content-type", ContentProtobuf), field("amount", "1e9"), field("card_token", "4111111111111111")} {
+	for _, edit := range []func(*Record, map[string]any){nil, set("content-type", ContentProtobuf), field("amount", "1e9"), field("exchange", exchange("USD", "1.76", "0.1404")),
+		field("splits", []any{share("m1", "12"), share("m2", "0.50")}), field("respond_by", "2026-03-02T00:00:00Z"), field("card_token", "4111111111111111")} {
 		r := payment(edit)
 		f.Add(r.Value, string(r.Header("content-type")), "payment.initiated", "2026-03-01T11:59:59Z", "c1", true)
 	}
@@ -266,7 +314,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal(err)
 		}
 		back, err := Decode(&Record{Key: []byte(key), Value: again, Headers: headers})
-		if err != nil || back != e {
+		if err != nil || !reflect.DeepEqual(back, e) {
 			t.Fatalf("encoded again it is %+v, %v; was %+v", back, err, e)
 		}
 	})
@@ -352,4 +400,12 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		})
 	}
+}
+
+func share(merchant, amount string) map[string]any {
+	return map[string]any{"merchant_id": merchant, "amount": amount}
+}
+
+func exchange(currency, amount, rate string) map[string]any {
+	return map[string]any{"currency": currency, "amount": amount, "rate": rate}
 }

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventsv1 "sluice/schemas/events/v1"
 )
@@ -81,13 +82,23 @@ func (e *Event) message() proto.Message {
 }
 
 func (e *Event) payment() *eventsv1.PaymentEvent {
-	return &eventsv1.PaymentEvent{
+	m := &eventsv1.PaymentEvent{
 		PaymentId: e.PaymentID, CustomerId: e.CustomerID, AccountId: e.AccountID, CounterpartyId: e.CounterpartyID,
 		MerchantId: e.MerchantID, MerchantCategory: e.MerchantMCC, Channel: e.Channel, Method: e.Method, Purpose: e.Purpose,
 		Amount: e.amountText(e.Amount), Currency: e.Currency.Code(), CardToken: e.CardToken, DeviceId: e.DeviceID, Ip: e.IP,
 		Location: e.location(), Reason: e.Reason, CustomerName: e.CustomerName, CounterpartyName: e.CounterpartyName,
-		CustomerKycLevel: e.KYCLevel,
+		CustomerKycLevel: e.KYCLevel, PaymentChannel: e.PaymentChannel, Outcome: e.Outcome, Evidence: e.Evidence,
 	}
+	for _, s := range e.Splits {
+		m.Splits = append(m.Splits, &eventsv1.Split{MerchantId: s.MerchantID, Amount: e.amountText(s.Amount)})
+	}
+	if x := e.Exchange; x.Currency != 0 {
+		m.Exchange = &eventsv1.Exchange{Currency: x.Currency.Code(), Amount: FormatAmount(x.Amount, x.Currency), Rate: x.Rate}
+	}
+	if !e.RespondBy.IsZero() {
+		m.RespondBy = timestamppb.New(e.RespondBy)
+	}
+	return m
 }
 
 func (e *Event) loan() *eventsv1.LoanEvent {

@@ -39,6 +39,11 @@ const (
 	BehaviorPhoneChanged
 	BehaviorPayeeAdded
 	BehaviorComplained
+	PaymentRerouted
+	PaymentDisputed
+	PaymentEvidenceSubmitted
+	PaymentDisputeDecided
+	PaymentRepresented
 	kinds // how many there are
 )
 
@@ -50,6 +55,7 @@ var kindNames = [kinds]string{
 	"behavior.registered", "behavior.identity_verified", "behavior.signed_in", "behavior.sign_in_failed",
 	"behavior.signed_out", "behavior.device_bound", "behavior.viewed", "behavior.password_changed",
 	"behavior.phone_changed", "behavior.payee_added", "behavior.complained",
+	"payment.rerouted", "payment.disputed", "payment.evidence_submitted", "payment.dispute_decided", "payment.represented",
 }
 
 var kindsByName = func() map[string]Kind {
@@ -105,11 +111,11 @@ const (
 // Family returns the family of a kind.
 func (k Kind) Family() Family {
 	switch {
-	case k >= PaymentInitiated && k <= PaymentFailed:
+	case k >= PaymentInitiated && k <= PaymentFailed || k >= PaymentRerouted && k <= PaymentRepresented:
 		return Payment
 	case k >= LoanApplied && k <= LoanWrittenOff:
 		return Loan
-	case k >= BehaviorRegistered && k < kinds:
+	case k >= BehaviorRegistered && k <= BehaviorComplained:
 		return Behavior
 	}
 	return NoFamily
@@ -150,9 +156,15 @@ type Event struct {
 	Amount   int64 // minor units of Currency, > 0 where the kind has an amount
 	Currency Currency
 
-	PaymentID string
-	Method    eventsv1.PaymentMethod
-	Purpose   eventsv1.PaymentPurpose
+	PaymentID      string
+	Method         eventsv1.PaymentMethod
+	Purpose        eventsv1.PaymentPurpose
+	PaymentChannel string                  // that carries it; "" in payment.initiated: the house chooses
+	Splits         []Split                 // of a purchase from several merchants; they sum to Amount
+	Exchange       Exchange                // the zero value: the payee gets Amount of Currency
+	RespondBy      time.Time               // of a dispute: by when evidence has to be submitted
+	Outcome        eventsv1.DisputeOutcome // of payment.dispute_decided
+	Evidence       string                  // where it is kept
 
 	LoanID           string
 	Product          string
@@ -178,3 +190,26 @@ type Rate int64
 
 // RateOne is 100 %.
 const RateOne Rate = 1_000_000
+
+// MaxSplits bounds the merchants of one purchase: with a fee each they stay well below what the book links.
+const MaxSplits = 16
+
+// Split is one merchant's share of a purchase.
+type Split struct {
+	MerchantID string
+	Amount     int64 // minor units of the payment's currency, > 0
+}
+
+// Exchange is what the payee of a payment in two currencies gets.
+type Exchange struct {
+	Currency Currency // another than the payment's; 0: there is no exchange
+	Amount   int64    // minor units of Currency: the payment's amount times Rate, rounded half up
+	Rate     string   // decimal: what one major unit of the payment's currency is in Currency
+}
+
+// Route is the house's choice of a payment channel for a payment.
+type Route struct {
+	Channel   string   // "" when none can carry it, or there was nothing to choose
+	Reason    string   // in words
+	Fallbacks []string // who comes next if it fails, best first
+}

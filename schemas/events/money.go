@@ -146,6 +146,27 @@ func FormatAmount(minor int64, c Currency) string {
 	return decimal.New(minor, -int32(c.Exponent())).StringFixed(int32(c.Exponent()))
 }
 
+// maxExchangeRate bounds a rate of exchange on both sides: no two currencies are further apart.
+var maxExchangeRate = decimal.New(1, 9)
+
+// Convert is an amount in minor units of one currency in minor units of another, at a rate: what one major unit of the
+// first is in the second. Half a minor unit is rounded up. It fails on a rate that is no plain decimal number above zero
+// and at most 10^9, and above MaxAmount.
+func Convert(minor int64, from, to Currency, rate string) (int64, error) {
+	if rate == "" || len(rate) > maxAmountText || strings.ContainsAny(rate, "eE+_ ") {
+		return 0, fmt.Errorf("rate %q is not a plain decimal number, such as \"7.1250\"", clip(rate, maxAmountText))
+	}
+	r, err := decimal.NewFromString(rate)
+	if err != nil || !r.IsPositive() || r.GreaterThan(maxExchangeRate) {
+		return 0, fmt.Errorf("rate %q is not a decimal number above 0 and at most %s, such as \"7.1250\"", rate, maxExchangeRate)
+	}
+	got := decimal.New(minor, int32(to.Exponent()-from.Exponent())).Mul(r).Round(0) // away from zero, and nothing is below it
+	if got.GreaterThan(decimal.New(MaxAmount, 0)) {
+		return 0, fmt.Errorf("%s %s at the rate %s is above the limit of %s", FormatAmount(minor, from), from, rate, FormatAmount(MaxAmount, to))
+	}
+	return got.IntPart(), nil
+}
+
 // ParseRate turns "0.18" into parts per million. It fails outside 0 to 1 and beyond six decimals.
 func ParseRate(text string) (Rate, error) {
 	if text == "" || len(text) > maxAmountText || strings.ContainsAny(text, "eE+_ ") {

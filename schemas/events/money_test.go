@@ -1,6 +1,7 @@
 package events
 
 import (
+	"math/big"
 	"testing"
 
 	"github.com/shopspring/decimal"
@@ -87,4 +88,36 @@ func TestCardNumbers(t *testing.T) {
 	f(`4111111111111112`, `4111111111111112`) // fails Luhn: no card number
 	f(`12345678901234567890123`, `12345678901234567890123`)
 	f("", "")
+}
+
+// TestConvert: what comes out is the nearest minor unit, half a one rounded up, by big rationals.
+func TestConvert(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		currency := rapid.SampledFrom([]string{"JPY", "CNY", "KWD"})
+		from, to := MustCurrency(currency.Draw(t, "from")), MustCurrency(currency.Draw(t, "to"))
+		minor := rapid.Int64Range(0, MaxAmount).Draw(t, "minor")
+		rate := decimal.New(rapid.Int64Range(1, 1_000_000_000).Draw(t, "coefficient"), -rapid.Int32Range(0, 9).Draw(t, "decimals"))
+		got, err := Convert(minor, from, to, rate.String())
+		exact := new(big.Rat).Mul(big.NewRat(minor, 1), rate.Rat())
+		exact.Mul(exact, decimal.New(1, int32(to.Exponent()-from.Exponent())).Rat())
+		if exact.Cmp(big.NewRat(MaxAmount, 1)) > 0 {
+			if err == nil && got > MaxAmount {
+				t.Fatalf("%d is above the limit", got)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		off := new(big.Rat).Sub(big.NewRat(got, 1), exact) // above -1/2, at most 1/2
+		if off.Cmp(big.NewRat(-1, 2)) <= 0 || off.Cmp(big.NewRat(1, 2)) > 0 {
+			t.Fatalf("%d %s at %s is %d %s, exactly %s", minor, from, rate, got, to, exact.RatString())
+		}
+	})
+	for _, rate := range []string{"", "0", "-1", "1e3", "x", "1000000000.1", " 1"} {
+		if _, err := Convert(1, MustCurrency("CNY"), MustCurrency("USD"), rate); err == nil {
+			t.Errorf("%q was taken for a rate", rate)
+		}
+	}
 }

@@ -210,6 +210,70 @@ func (x *Value) GetValue() string {
 	return ""
 }
 
+// Route is the house's choice of a payment channel.
+type Route struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The payment channel's name; empty when none can carry the payment.
+	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	// Why this one, in words: "cheapest healthy of 3", "explored", "asked for".
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who comes next if it fails, best first.
+	Fallbacks     []string `protobuf:"bytes,3,rep,name=fallbacks,proto3" json:"fallbacks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Route) Reset() {
+	*x = Route{}
+	mi := &file_events_v1_decision_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Route) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Route) ProtoMessage() {}
+
+func (x *Route) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_decision_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Route.ProtoReflect.Descriptor instead.
+func (*Route) Descriptor() ([]byte, []int) {
+	return file_events_v1_decision_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Route) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Route) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Route) GetFallbacks() []string {
+	if x != nil {
+		return x.Fallbacks
+	}
+	return nil
+}
+
 // Decision is the data of every record on payments.decided, loans.decided and behaviors.decided.
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -243,6 +307,8 @@ type Decision struct {
 	Trace []byte `protobuf:"bytes,17,opt,name=trace,proto3" json:"trace,omitempty"`
 	// Ids of the rules that held but are snoozed for one of the event's entities: they count for nothing.
 	Snoozed []string `protobuf:"bytes,18,rep,name=snoozed,proto3" json:"snoozed,omitempty"`
+	// Which payment channel is to carry the payment, and why; none where the house has nothing to choose.
+	Route *Route `protobuf:"bytes,19,opt,name=route,proto3" json:"route,omitempty"`
 	// Types that are valid to be assigned to Data:
 	//
 	//	*Decision_Payment
@@ -255,7 +321,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_events_v1_decision_proto_msgTypes[2]
+	mi := &file_events_v1_decision_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -267,7 +333,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_decision_proto_msgTypes[2]
+	mi := &file_events_v1_decision_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -280,7 +346,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_events_v1_decision_proto_rawDescGZIP(), []int{2}
+	return file_events_v1_decision_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Decision) GetDecisionId() string {
@@ -409,6 +475,13 @@ func (x *Decision) GetSnoozed() []string {
 	return nil
 }
 
+func (x *Decision) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
 func (x *Decision) GetData() isDecision_Data {
 	if x != nil {
 		return x.Data
@@ -500,7 +573,7 @@ type ShadowVerdict struct {
 
 func (x *ShadowVerdict) Reset() {
 	*x = ShadowVerdict{}
-	mi := &file_events_v1_decision_proto_msgTypes[3]
+	mi := &file_events_v1_decision_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -512,7 +585,7 @@ func (x *ShadowVerdict) String() string {
 func (*ShadowVerdict) ProtoMessage() {}
 
 func (x *ShadowVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_decision_proto_msgTypes[3]
+	mi := &file_events_v1_decision_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -525,7 +598,7 @@ func (x *ShadowVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShadowVerdict.ProtoReflect.Descriptor instead.
 func (*ShadowVerdict) Descriptor() ([]byte, []int) {
-	return file_events_v1_decision_proto_rawDescGZIP(), []int{3}
+	return file_events_v1_decision_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ShadowVerdict) GetDecisionId() string {
@@ -659,7 +732,11 @@ const file_events_v1_decision_proto_rawDesc = "" +
 	"\x06braked\x18\x04 \x01(\bR\x06braked\"1\n" +
 	"\x05Value\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xc4\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"W\n" +
+	"\x05Route\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1c\n" +
+	"\tfallbacks\x18\x03 \x03(\tR\tfallbacks\"\xec\x05\n" +
 	"\bDecision\x12\x1f\n" +
 	"\vdecision_id\x18\x01 \x01(\tR\n" +
 	"decisionId\x12,\n" +
@@ -682,7 +759,8 @@ const file_events_v1_decision_proto_rawDesc = "" +
 	"receivedUs\x12\x12\n" +
 	"\x04tier\x18\x10 \x01(\tR\x04tier\x12\x14\n" +
 	"\x05trace\x18\x11 \x01(\fR\x05trace\x12\x18\n" +
-	"\asnoozed\x18\x12 \x03(\tR\asnoozed\x123\n" +
+	"\asnoozed\x18\x12 \x03(\tR\asnoozed\x12&\n" +
+	"\x05route\x18\x13 \x01(\v2\x10.events.v1.RouteR\x05route\x123\n" +
 	"\apayment\x18\x14 \x01(\v2\x17.events.v1.PaymentEventH\x00R\apayment\x12*\n" +
 	"\x04loan\x18\x15 \x01(\v2\x14.events.v1.LoanEventH\x00R\x04loan\x126\n" +
 	"\bbehavior\x18\x16 \x01(\v2\x18.events.v1.BehaviorEventH\x00R\bbehaviorB\x06\n" +
@@ -731,32 +809,34 @@ func file_events_v1_decision_proto_rawDescGZIP() []byte {
 }
 
 var file_events_v1_decision_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_events_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_events_v1_decision_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_events_v1_decision_proto_goTypes = []any{
 	(Verdict)(0),          // 0: events.v1.Verdict
 	(*Hit)(nil),           // 1: events.v1.Hit
 	(*Value)(nil),         // 2: events.v1.Value
-	(*Decision)(nil),      // 3: events.v1.Decision
-	(*ShadowVerdict)(nil), // 4: events.v1.ShadowVerdict
-	(*PaymentEvent)(nil),  // 5: events.v1.PaymentEvent
-	(*LoanEvent)(nil),     // 6: events.v1.LoanEvent
-	(*BehaviorEvent)(nil), // 7: events.v1.BehaviorEvent
+	(*Route)(nil),         // 3: events.v1.Route
+	(*Decision)(nil),      // 4: events.v1.Decision
+	(*ShadowVerdict)(nil), // 5: events.v1.ShadowVerdict
+	(*PaymentEvent)(nil),  // 6: events.v1.PaymentEvent
+	(*LoanEvent)(nil),     // 7: events.v1.LoanEvent
+	(*BehaviorEvent)(nil), // 8: events.v1.BehaviorEvent
 }
 var file_events_v1_decision_proto_depIdxs = []int32{
-	0, // 0: events.v1.Decision.verdict:type_name -> events.v1.Verdict
-	1, // 1: events.v1.Decision.hits:type_name -> events.v1.Hit
-	2, // 2: events.v1.Decision.evidence:type_name -> events.v1.Value
-	5, // 3: events.v1.Decision.payment:type_name -> events.v1.PaymentEvent
-	6, // 4: events.v1.Decision.loan:type_name -> events.v1.LoanEvent
-	7, // 5: events.v1.Decision.behavior:type_name -> events.v1.BehaviorEvent
-	0, // 6: events.v1.ShadowVerdict.verdict:type_name -> events.v1.Verdict
-	1, // 7: events.v1.ShadowVerdict.hits:type_name -> events.v1.Hit
-	0, // 8: events.v1.ShadowVerdict.live_verdict:type_name -> events.v1.Verdict
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	0,  // 0: events.v1.Decision.verdict:type_name -> events.v1.Verdict
+	1,  // 1: events.v1.Decision.hits:type_name -> events.v1.Hit
+	2,  // 2: events.v1.Decision.evidence:type_name -> events.v1.Value
+	3,  // 3: events.v1.Decision.route:type_name -> events.v1.Route
+	6,  // 4: events.v1.Decision.payment:type_name -> events.v1.PaymentEvent
+	7,  // 5: events.v1.Decision.loan:type_name -> events.v1.LoanEvent
+	8,  // 6: events.v1.Decision.behavior:type_name -> events.v1.BehaviorEvent
+	0,  // 7: events.v1.ShadowVerdict.verdict:type_name -> events.v1.Verdict
+	1,  // 8: events.v1.ShadowVerdict.hits:type_name -> events.v1.Hit
+	0,  // 9: events.v1.ShadowVerdict.live_verdict:type_name -> events.v1.Verdict
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_decision_proto_init() }
@@ -767,7 +847,7 @@ func file_events_v1_decision_proto_init() {
 	file_events_v1_behavior_proto_init()
 	file_events_v1_loan_proto_init()
 	file_events_v1_payment_proto_init()
-	file_events_v1_decision_proto_msgTypes[2].OneofWrappers = []any{
+	file_events_v1_decision_proto_msgTypes[3].OneofWrappers = []any{
 		(*Decision_Payment)(nil),
 		(*Decision_Loan)(nil),
 		(*Decision_Behavior)(nil),
@@ -778,7 +858,7 @@ func file_events_v1_decision_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_decision_proto_rawDesc), len(file_events_v1_decision_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,7 @@ package eventsv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -23,6 +24,58 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// DisputeOutcome is who a dispute was decided for.
+type DisputeOutcome int32
+
+const (
+	DisputeOutcome_DISPUTE_OUTCOME_UNSPECIFIED DisputeOutcome = 0
+	// For the merchant.
+	DisputeOutcome_DISPUTE_OUTCOME_WON DisputeOutcome = 1
+	// For the payer.
+	DisputeOutcome_DISPUTE_OUTCOME_LOST DisputeOutcome = 2
+)
+
+// Enum value maps for DisputeOutcome.
+var (
+	DisputeOutcome_name = map[int32]string{
+		0: "DISPUTE_OUTCOME_UNSPECIFIED",
+		1: "DISPUTE_OUTCOME_WON",
+		2: "DISPUTE_OUTCOME_LOST",
+	}
+	DisputeOutcome_value = map[string]int32{
+		"DISPUTE_OUTCOME_UNSPECIFIED": 0,
+		"DISPUTE_OUTCOME_WON":         1,
+		"DISPUTE_OUTCOME_LOST":        2,
+	}
+)
+
+func (x DisputeOutcome) Enum() *DisputeOutcome {
+	p := new(DisputeOutcome)
+	*p = x
+	return p
+}
+
+func (x DisputeOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DisputeOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_events_v1_payment_proto_enumTypes[0].Descriptor()
+}
+
+func (DisputeOutcome) Type() protoreflect.EnumType {
+	return &file_events_v1_payment_proto_enumTypes[0]
+}
+
+func (x DisputeOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DisputeOutcome.Descriptor instead.
+func (DisputeOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_events_v1_payment_proto_rawDescGZIP(), []int{0}
+}
 
 // PaymentMethod is the instrument.
 type PaymentMethod int32
@@ -64,11 +117,11 @@ func (x PaymentMethod) String() string {
 }
 
 func (PaymentMethod) Descriptor() protoreflect.EnumDescriptor {
-	return file_events_v1_payment_proto_enumTypes[0].Descriptor()
+	return file_events_v1_payment_proto_enumTypes[1].Descriptor()
 }
 
 func (PaymentMethod) Type() protoreflect.EnumType {
-	return &file_events_v1_payment_proto_enumTypes[0]
+	return &file_events_v1_payment_proto_enumTypes[1]
 }
 
 func (x PaymentMethod) Number() protoreflect.EnumNumber {
@@ -77,7 +130,7 @@ func (x PaymentMethod) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PaymentMethod.Descriptor instead.
 func (PaymentMethod) EnumDescriptor() ([]byte, []int) {
-	return file_events_v1_payment_proto_rawDescGZIP(), []int{0}
+	return file_events_v1_payment_proto_rawDescGZIP(), []int{1}
 }
 
 // PaymentPurpose is the business reason, which decides the transfers in the book.
@@ -89,6 +142,14 @@ const (
 	PaymentPurpose_PAYMENT_PURPOSE_TRANSFER    PaymentPurpose = 2
 	PaymentPurpose_PAYMENT_PURPOSE_PURCHASE    PaymentPurpose = 3
 	PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL  PaymentPurpose = 4
+	// The house pays a merchant out; customer_id is the merchant's.
+	PaymentPurpose_PAYMENT_PURPOSE_PAYOUT PaymentPurpose = 5
+	// The house keeps back a part of what it owes a merchant. Of the house's own settlement alone.
+	PaymentPurpose_PAYMENT_PURPOSE_RESERVE PaymentPurpose = 6
+	// The house lets go of what it kept back. Of the house's own settlement alone.
+	PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE PaymentPurpose = 7
+	// A payment channel pays the house what it owes; customer_id is the channel's. Of the house's own settlement alone.
+	PaymentPurpose_PAYMENT_PURPOSE_CLEARING PaymentPurpose = 8
 )
 
 // Enum value maps for PaymentPurpose.
@@ -99,13 +160,21 @@ var (
 		2: "PAYMENT_PURPOSE_TRANSFER",
 		3: "PAYMENT_PURPOSE_PURCHASE",
 		4: "PAYMENT_PURPOSE_WITHDRAWAL",
+		5: "PAYMENT_PURPOSE_PAYOUT",
+		6: "PAYMENT_PURPOSE_RESERVE",
+		7: "PAYMENT_PURPOSE_RESERVE_RELEASE",
+		8: "PAYMENT_PURPOSE_CLEARING",
 	}
 	PaymentPurpose_value = map[string]int32{
-		"PAYMENT_PURPOSE_UNSPECIFIED": 0,
-		"PAYMENT_PURPOSE_TOP_UP":      1,
-		"PAYMENT_PURPOSE_TRANSFER":    2,
-		"PAYMENT_PURPOSE_PURCHASE":    3,
-		"PAYMENT_PURPOSE_WITHDRAWAL":  4,
+		"PAYMENT_PURPOSE_UNSPECIFIED":     0,
+		"PAYMENT_PURPOSE_TOP_UP":          1,
+		"PAYMENT_PURPOSE_TRANSFER":        2,
+		"PAYMENT_PURPOSE_PURCHASE":        3,
+		"PAYMENT_PURPOSE_WITHDRAWAL":      4,
+		"PAYMENT_PURPOSE_PAYOUT":          5,
+		"PAYMENT_PURPOSE_RESERVE":         6,
+		"PAYMENT_PURPOSE_RESERVE_RELEASE": 7,
+		"PAYMENT_PURPOSE_CLEARING":        8,
 	}
 )
 
@@ -120,11 +189,11 @@ func (x PaymentPurpose) String() string {
 }
 
 func (PaymentPurpose) Descriptor() protoreflect.EnumDescriptor {
-	return file_events_v1_payment_proto_enumTypes[1].Descriptor()
+	return file_events_v1_payment_proto_enumTypes[2].Descriptor()
 }
 
 func (PaymentPurpose) Type() protoreflect.EnumType {
-	return &file_events_v1_payment_proto_enumTypes[1]
+	return &file_events_v1_payment_proto_enumTypes[2]
 }
 
 func (x PaymentPurpose) Number() protoreflect.EnumNumber {
@@ -133,7 +202,7 @@ func (x PaymentPurpose) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PaymentPurpose.Descriptor instead.
 func (PaymentPurpose) EnumDescriptor() ([]byte, []int) {
-	return file_events_v1_payment_proto_rawDescGZIP(), []int{1}
+	return file_events_v1_payment_proto_rawDescGZIP(), []int{2}
 }
 
 // PaymentEvent is the data of every "payment.*" event.
@@ -177,8 +246,21 @@ type PaymentEvent struct {
 	CounterpartyName string `protobuf:"bytes,18,opt,name=counterparty_name,json=counterpartyName,proto3" json:"counterparty_name,omitempty"`
 	// Know-your-customer level of the customer, as the channel knows it, 0 to 3; 0 is unknown or not verified.
 	CustomerKycLevel int32 `protobuf:"varint,19,opt,name=customer_kyc_level,json=customerKycLevel,proto3" json:"customer_kyc_level,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The payment channel that carries it: an acquirer, a bank, a card processor. Empty in payment.initiated: the house
+	// chooses one. Events that a payment channel publishes name it.
+	PaymentChannel string `protobuf:"bytes,20,opt,name=payment_channel,json=paymentChannel,proto3" json:"payment_channel,omitempty"`
+	// The shares of a purchase from several merchants; they sum to amount. merchant_id is then the first of them.
+	Splits []*Split `protobuf:"bytes,21,rep,name=splits,proto3" json:"splits,omitempty"`
+	// What the payee gets of a payment in two currencies; none: the same amount in the same currency.
+	Exchange *Exchange `protobuf:"bytes,22,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	// By when evidence has to be submitted. Required for payment.disputed.
+	RespondBy *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=respond_by,json=respondBy,proto3" json:"respond_by,omitempty"`
+	// How a dispute was decided. Required for payment.dispute_decided.
+	Outcome DisputeOutcome `protobuf:"varint,24,opt,name=outcome,proto3,enum=events.v1.DisputeOutcome" json:"outcome,omitempty"`
+	// Where the evidence is kept: a reference, never the document. Required for payment.evidence_submitted.
+	Evidence      string `protobuf:"bytes,25,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PaymentEvent) Reset() {
@@ -344,6 +426,166 @@ func (x *PaymentEvent) GetCustomerKycLevel() int32 {
 	return 0
 }
 
+func (x *PaymentEvent) GetPaymentChannel() string {
+	if x != nil {
+		return x.PaymentChannel
+	}
+	return ""
+}
+
+func (x *PaymentEvent) GetSplits() []*Split {
+	if x != nil {
+		return x.Splits
+	}
+	return nil
+}
+
+func (x *PaymentEvent) GetExchange() *Exchange {
+	if x != nil {
+		return x.Exchange
+	}
+	return nil
+}
+
+func (x *PaymentEvent) GetRespondBy() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RespondBy
+	}
+	return nil
+}
+
+func (x *PaymentEvent) GetOutcome() DisputeOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return DisputeOutcome_DISPUTE_OUTCOME_UNSPECIFIED
+}
+
+func (x *PaymentEvent) GetEvidence() string {
+	if x != nil {
+		return x.Evidence
+	}
+	return ""
+}
+
+// Split is one merchant's share of a purchase.
+type Split struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	MerchantId string                 `protobuf:"bytes,1,opt,name=merchant_id,json=merchantId,proto3" json:"merchant_id,omitempty"`
+	// Decimal string, major units of the payment's currency, greater than zero.
+	Amount        string `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Split) Reset() {
+	*x = Split{}
+	mi := &file_events_v1_payment_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Split) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Split) ProtoMessage() {}
+
+func (x *Split) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_payment_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Split.ProtoReflect.Descriptor instead.
+func (*Split) Descriptor() ([]byte, []int) {
+	return file_events_v1_payment_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Split) GetMerchantId() string {
+	if x != nil {
+		return x.MerchantId
+	}
+	return ""
+}
+
+func (x *Split) GetAmount() string {
+	if x != nil {
+		return x.Amount
+	}
+	return ""
+}
+
+// Exchange is the other side of a payment in two currencies, at a stated rate.
+type Exchange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ISO 4217 alphabetic code, another than the payment's.
+	Currency string `protobuf:"bytes,1,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Decimal string, major units of that currency: the payment's amount times rate, rounded half up.
+	Amount string `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	// Decimal string: what one major unit of the payment's currency is in this one.
+	Rate          string `protobuf:"bytes,3,opt,name=rate,proto3" json:"rate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exchange) Reset() {
+	*x = Exchange{}
+	mi := &file_events_v1_payment_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exchange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exchange) ProtoMessage() {}
+
+func (x *Exchange) ProtoReflect() protoreflect.Message {
+	mi := &file_events_v1_payment_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exchange.ProtoReflect.Descriptor instead.
+func (*Exchange) Descriptor() ([]byte, []int) {
+	return file_events_v1_payment_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Exchange) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *Exchange) GetAmount() string {
+	if x != nil {
+		return x.Amount
+	}
+	return ""
+}
+
+func (x *Exchange) GetRate() string {
+	if x != nil {
+		return x.Rate
+	}
+	return ""
+}
+
 // Location of a device.
 type Location struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -359,7 +601,7 @@ type Location struct {
 
 func (x *Location) Reset() {
 	*x = Location{}
-	mi := &file_events_v1_payment_proto_msgTypes[1]
+	mi := &file_events_v1_payment_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +613,7 @@ func (x *Location) String() string {
 func (*Location) ProtoMessage() {}
 
 func (x *Location) ProtoReflect() protoreflect.Message {
-	mi := &file_events_v1_payment_proto_msgTypes[1]
+	mi := &file_events_v1_payment_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +626,7 @@ func (x *Location) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Location.ProtoReflect.Descriptor instead.
 func (*Location) Descriptor() ([]byte, []int) {
-	return file_events_v1_payment_proto_rawDescGZIP(), []int{1}
+	return file_events_v1_payment_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Location) GetCountry() string {
@@ -412,7 +654,7 @@ var File_events_v1_payment_proto protoreflect.FileDescriptor
 
 const file_events_v1_payment_proto_rawDesc = "" +
 	"\n" +
-	"\x17events/v1/payment.proto\x12\tevents.v1\"\xae\x05\n" +
+	"\x17events/v1/payment.proto\x12\tevents.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\a\n" +
 	"\fPaymentEvent\x12\x1d\n" +
 	"\n" +
 	"payment_id\x18\x01 \x01(\tR\tpaymentId\x12\x1f\n" +
@@ -438,23 +680,46 @@ const file_events_v1_payment_proto_rawDesc = "" +
 	"\x06reason\x18\x10 \x01(\tR\x06reason\x12#\n" +
 	"\rcustomer_name\x18\x11 \x01(\tR\fcustomerName\x12+\n" +
 	"\x11counterparty_name\x18\x12 \x01(\tR\x10counterpartyName\x12,\n" +
-	"\x12customer_kyc_level\x18\x13 \x01(\x05R\x10customerKycLevel\"^\n" +
+	"\x12customer_kyc_level\x18\x13 \x01(\x05R\x10customerKycLevel\x12'\n" +
+	"\x0fpayment_channel\x18\x14 \x01(\tR\x0epaymentChannel\x12(\n" +
+	"\x06splits\x18\x15 \x03(\v2\x10.events.v1.SplitR\x06splits\x12/\n" +
+	"\bexchange\x18\x16 \x01(\v2\x13.events.v1.ExchangeR\bexchange\x129\n" +
+	"\n" +
+	"respond_by\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\trespondBy\x123\n" +
+	"\aoutcome\x18\x18 \x01(\x0e2\x19.events.v1.DisputeOutcomeR\aoutcome\x12\x1a\n" +
+	"\bevidence\x18\x19 \x01(\tR\bevidence\"@\n" +
+	"\x05Split\x12\x1f\n" +
+	"\vmerchant_id\x18\x01 \x01(\tR\n" +
+	"merchantId\x12\x16\n" +
+	"\x06amount\x18\x02 \x01(\tR\x06amount\"R\n" +
+	"\bExchange\x12\x1a\n" +
+	"\bcurrency\x18\x01 \x01(\tR\bcurrency\x12\x16\n" +
+	"\x06amount\x18\x02 \x01(\tR\x06amount\x12\x12\n" +
+	"\x04rate\x18\x03 \x01(\tR\x04rate\"^\n" +
 	"\bLocation\x12\x18\n" +
 	"\acountry\x18\x01 \x01(\tR\acountry\x12\x1a\n" +
 	"\blatitude\x18\x02 \x01(\x01R\blatitude\x12\x1c\n" +
-	"\tlongitude\x18\x03 \x01(\x01R\tlongitude*\xa3\x01\n" +
+	"\tlongitude\x18\x03 \x01(\x01R\tlongitude*d\n" +
+	"\x0eDisputeOutcome\x12\x1f\n" +
+	"\x1bDISPUTE_OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13DISPUTE_OUTCOME_WON\x10\x01\x12\x18\n" +
+	"\x14DISPUTE_OUTCOME_LOST\x10\x02*\xa3\x01\n" +
 	"\rPaymentMethod\x12\x1e\n" +
 	"\x1aPAYMENT_METHOD_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15PAYMENT_METHOD_WALLET\x10\x01\x12\x17\n" +
 	"\x13PAYMENT_METHOD_CARD\x10\x02\x12 \n" +
 	"\x1cPAYMENT_METHOD_BANK_TRANSFER\x10\x03\x12\x1c\n" +
-	"\x18PAYMENT_METHOD_QUICK_PAY\x10\x04*\xa9\x01\n" +
+	"\x18PAYMENT_METHOD_QUICK_PAY\x10\x04*\xa5\x02\n" +
 	"\x0ePaymentPurpose\x12\x1f\n" +
 	"\x1bPAYMENT_PURPOSE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16PAYMENT_PURPOSE_TOP_UP\x10\x01\x12\x1c\n" +
 	"\x18PAYMENT_PURPOSE_TRANSFER\x10\x02\x12\x1c\n" +
 	"\x18PAYMENT_PURPOSE_PURCHASE\x10\x03\x12\x1e\n" +
-	"\x1aPAYMENT_PURPOSE_WITHDRAWAL\x10\x04B#Z!sluice/schemas/events/v1;eventsv1b\x06proto3"
+	"\x1aPAYMENT_PURPOSE_WITHDRAWAL\x10\x04\x12\x1a\n" +
+	"\x16PAYMENT_PURPOSE_PAYOUT\x10\x05\x12\x1b\n" +
+	"\x17PAYMENT_PURPOSE_RESERVE\x10\x06\x12#\n" +
+	"\x1fPAYMENT_PURPOSE_RESERVE_RELEASE\x10\a\x12\x1c\n" +
+	"\x18PAYMENT_PURPOSE_CLEARING\x10\bB#Z!sluice/schemas/events/v1;eventsv1b\x06proto3"
 
 var (
 	file_events_v1_payment_proto_rawDescOnce sync.Once
@@ -468,23 +733,31 @@ func file_events_v1_payment_proto_rawDescGZIP() []byte {
 	return file_events_v1_payment_proto_rawDescData
 }
 
-var file_events_v1_payment_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_events_v1_payment_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_events_v1_payment_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_events_v1_payment_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_events_v1_payment_proto_goTypes = []any{
-	(PaymentMethod)(0),   // 0: events.v1.PaymentMethod
-	(PaymentPurpose)(0),  // 1: events.v1.PaymentPurpose
-	(*PaymentEvent)(nil), // 2: events.v1.PaymentEvent
-	(*Location)(nil),     // 3: events.v1.Location
+	(DisputeOutcome)(0),           // 0: events.v1.DisputeOutcome
+	(PaymentMethod)(0),            // 1: events.v1.PaymentMethod
+	(PaymentPurpose)(0),           // 2: events.v1.PaymentPurpose
+	(*PaymentEvent)(nil),          // 3: events.v1.PaymentEvent
+	(*Split)(nil),                 // 4: events.v1.Split
+	(*Exchange)(nil),              // 5: events.v1.Exchange
+	(*Location)(nil),              // 6: events.v1.Location
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
 }
 var file_events_v1_payment_proto_depIdxs = []int32{
-	0, // 0: events.v1.PaymentEvent.method:type_name -> events.v1.PaymentMethod
-	1, // 1: events.v1.PaymentEvent.purpose:type_name -> events.v1.PaymentPurpose
-	3, // 2: events.v1.PaymentEvent.location:type_name -> events.v1.Location
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	1, // 0: events.v1.PaymentEvent.method:type_name -> events.v1.PaymentMethod
+	2, // 1: events.v1.PaymentEvent.purpose:type_name -> events.v1.PaymentPurpose
+	6, // 2: events.v1.PaymentEvent.location:type_name -> events.v1.Location
+	4, // 3: events.v1.PaymentEvent.splits:type_name -> events.v1.Split
+	5, // 4: events.v1.PaymentEvent.exchange:type_name -> events.v1.Exchange
+	7, // 5: events.v1.PaymentEvent.respond_by:type_name -> google.protobuf.Timestamp
+	0, // 6: events.v1.PaymentEvent.outcome:type_name -> events.v1.DisputeOutcome
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_events_v1_payment_proto_init() }
@@ -497,8 +770,8 @@ func file_events_v1_payment_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_events_v1_payment_proto_rawDesc), len(file_events_v1_payment_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   2,
+			NumEnums:      3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

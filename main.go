@@ -922,6 +922,8 @@ type ledgerCommand struct {
 	TrialBalance ledgerTrialBalanceCommand `cmd:"" help:"Add the book up, now or at a moment; exit 1 if it does not balance."`
 	Verify       ledgerVerifyCommand       `cmd:"" help:"Prove the book: sums, floors, holds, the chain of batches; exit 1 on any breach."`
 	Close        ledgerCloseCommand        `cmd:"" help:"Close the book up to the end of a day: no transfer is dated before it any more."`
+	Closed       ledgerClosedCommand       `cmd:"" help:"List the closed periods, the first one first."`
+	Rollup       ledgerRollupCommand       `cmd:"" help:"Write the balances of closed days where a close has not: one of an earlier release, or one cut short."`
 	Simulate     ledgerSimulateCommand     `cmd:"" help:"Send random operations to books in memory and check everything after each; exit 1 if one breaks."`
 }
 
@@ -1036,6 +1038,9 @@ func (c *ledgerStatementCommand) Run(e *environment) error {
 		if err != nil {
 			return err
 		}
+		if warning := s.Warning(); warning != "" {
+			fmt.Fprintln(e.err, "warning:", warning)
+		}
 		return c.write(e.out, s, s.Write)
 	})
 }
@@ -1107,6 +1112,39 @@ func (c *ledgerCloseCommand) Run(e *environment) error {
 			return err
 		}
 		fmt.Fprintf(e.out, "the book is closed before %s; what comes late from before is dated then\n", closed.Until.Format(time.RFC3339))
+		_, err = b.RollUp(e.ctx)
+		return err
+	})
+}
+
+type ledgerClosedCommand struct {
+	config.Config
+	output
+}
+
+func (c *ledgerClosedCommand) Run(e *environment) error {
+	return withBook(e, c.Config, func(b *books.Book, _ string) error {
+		all, err := b.Closings(e.ctx)
+		if err != nil {
+			return err
+		}
+		return c.write(e.out, all, func(w io.Writer, csv bool) error { return books.WriteClosings(w, all, csv) })
+	})
+}
+
+type ledgerRollupCommand struct{ config.Config }
+
+func (c *ledgerRollupCommand) Run(e *environment) error {
+	return withBook(e, c.Config, func(b *books.Book, _ string) error {
+		until, err := b.RollUp(e.ctx)
+		switch {
+		case err != nil:
+			return err
+		case until.IsZero():
+			fmt.Fprintln(e.out, "no day is closed; `sluice ledger close` closes one")
+		default:
+			fmt.Fprintf(e.out, "the days before %s are rolled up\n", until.Format(time.DateOnly))
+		}
 		return nil
 	})
 }

@@ -16,7 +16,11 @@ import (
 )
 
 // Book is a connection to the book. It is not safe for concurrent use.
-type Book struct{ conn *pgx.Conn }
+type Book struct {
+	conn *pgx.Conn
+
+	fromBeginning bool // asks the transfers alone; for tests
+}
 
 // Open connects to a migrated book; its URL's search_path says where the tables are.
 func Open(ctx context.Context, postgres string) (*Book, error) {
@@ -24,7 +28,7 @@ func Open(ctx context.Context, postgres string) (*Book, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to Postgres: %w", err)
 	}
-	return &Book{conn}, nil
+	return &Book{conn: conn}, nil
 }
 
 // Close ends the connection.
@@ -58,23 +62,35 @@ type Filter struct {
 // named are the accounts with their names: a stripe's is that of the whole, "fees:CNY".
 const named = `(SELECT *, CASE WHEN striped THEN regexp_replace(key, '/[0-9]+(:[A-Z]{3})$', '\1') ELSE key END AS name FROM accounts)`
 
-// sums are an account's debits and credits now, or by transfers dated up to and including a moment.
+// sums are an account's debits and credits by its name: now, or by transfers dated up to and including a moment, $5. Those
+// add what came from $6 on to the balances of days, if days are rolled up to there.
 const (
-	sumsNow = `SELECT id, debits_posted AS debits, credits_posted AS credits, CASE WHEN credit_normal THEN debits_pending ELSE credits_pending END AS held, version AS transfers FROM accounts`
-	sumsAt  = `SELECT account AS id, sum(debit) AS debits, sum(credit) AS credits, 0 AS held, count(*) AS transfers FROM (
-		SELECT debit_account AS account, amount AS debit, 0 AS credit FROM transfers WHERE event_time <= $5
-		UNION ALL SELECT credit_account, 0, amount FROM transfers WHERE event_time <= $5) both_sides GROUP BY account`
+	sumsNow = `SELECT name, debits_posted AS debits, credits_posted AS credits, CASE WHEN credit_normal THEN debits_pending ELSE credits_pending END AS held, version AS transfers FROM ` + named + ` a`
+	sumsAt  = `
+		SELECT n.name, d.debits, d.credits, 0 AS held, d.transfers FROM (SELECT DISTINCT name FROM ` + named + ` a) n
+		CROSS JOIN LATERAL (SELECT debits, credits, transfers FROM daily_balances
+			WHERE account = n.name AND day < ($6::timestamptz AT TIME ZONE 'UTC')::date ORDER BY day DESC LIMIT 1) d
+		UNION ALL
+		SELECT a.name, sum(m.debits), sum(m.credits), 0, sum(m.transfers) FROM (
+			SELECT account, sum(debit) AS debits, sum(credit) AS credits, count(*) AS transfers FROM (
+				SELECT debit_account AS account, amount AS debit, 0 AS credit FROM transfers WHERE event_time <= $5 AND event_time >= coalesce($6, '-infinity')
+				UNION ALL SELECT credit_account, 0, amount FROM transfers WHERE event_time <= $5 AND event_time >= coalesce($6, '-infinity')) both_sides
+			GROUP BY account) m JOIN ` + named + ` a ON a.id = m.account GROUP BY a.name`
 )
 
 // Accounts lists accounts in order of name, as they are or, with a time, as they were.
 func (b *Book) Accounts(ctx context.Context, f Filter, at time.Time) ([]Account, error) {
 	sums, args := sumsNow, []any{f.Type, f.Currency, f.Like, f.Limit}
 	if !at.IsZero() {
-		sums, args = sumsAt, append(args, at)
+		from, err := b.rolled(ctx, b.conn, at.Add(time.Microsecond)) // Postgres's smallest step: a day's last one is its end
+		if err != nil {
+			return nil, fmt.Errorf("read the accounts: %w", err)
+		}
+		sums, args = sumsAt, append(args, at, from)
 	}
 	rows, err := b.conn.Query(ctx, `
 		SELECT a.name, a.type, a.currency, a.exponent, a.credit_normal, sum(s.debits)::text, sum(s.credits)::text, sum(s.held)::text, sum(s.transfers)::bigint
-		FROM `+named+` a JOIN (`+sums+`) s ON s.id = a.id
+		FROM (SELECT DISTINCT name, type, currency, exponent, credit_normal FROM `+named+` x) a JOIN (`+sums+`) s ON s.name = a.name
 		WHERE ($1 = '' OR a.type = $1) AND ($2 = '' OR a.currency = $2) AND ($3 = '' OR strpos(a.name, $3) > 0)
 		GROUP BY 1, 2, 3, 4, 5 ORDER BY a.name COLLATE "C" LIMIT nullif($4, 0)`, args...)
 	if err != nil {
@@ -137,19 +153,42 @@ type Statement struct {
 	Closing  decimal.Decimal `json:"closing"`
 	Lines    []Line          `json:"lines"` // of the page
 	AllLines int64           `json:"all_lines"`
+	Balance  decimal.Decimal `json:"balance_now"` // the account's own, whatever the period
+
+	since *time.Time // the days before are rolled up; nil: from the beginning
 }
 
-// entries are an account's transfers: both sides by their indexes, since stripes and accounts are few.
+// Warning says what a reader of the closing balance should know: that the account's balance is another one. Empty: nothing.
+func (s *Statement) Warning() string {
+	p := places(s.Account.Currency)
+	switch {
+	case s.Closing.Equal(s.Balance):
+		return ""
+	case s.Period.To.IsZero():
+		return fmt.Sprintf("the transfers of %s make %s, its balance is %s: `sluice ledger verify` says where the book does not agree with itself",
+			s.Account.Name, s.Closing.StringFixed(p), s.Balance.StringFixed(p))
+	default:
+		return fmt.Sprintf("the statement of %s ends with %s; its balance now is %s, by transfers dated %s and later",
+			s.Account.Name, s.Closing.StringFixed(p), s.Balance.StringFixed(p), s.Period.To.Format(time.RFC3339))
+	}
+}
+
+// entries are an account's transfers: both sides by their indexes, since stripes and accounts are few. Those from $4 on, if
+// days are rolled up to there, on top of what the account had made by then.
 const entries = `
 	WITH own AS (SELECT id, credit_normal FROM ` + named + ` a WHERE name = $1),
+	before AS (
+		SELECT coalesce(max(debits), 0) AS debits, coalesce(max(credits), 0) AS credits, coalesce(max(transfers), 0) AS transfers,
+			CASE WHEN (SELECT bool_or(credit_normal) FROM own) THEN 1 ELSE -1 END * coalesce(max(credits) - max(debits), 0) AS balance
+		FROM (SELECT debits, credits, transfers FROM daily_balances WHERE account = $1 AND day < ($4::timestamptz AT TIME ZONE 'UTC')::date ORDER BY day DESC LIMIT 1) newest),
 	entries AS (
 		SELECT t.event_time, t.shard, t.number, t.id, t.sequence, t.kind, t.credit_account AS other, t.amount AS debit, 0::bigint AS credit, o.credit_normal
-		FROM own o JOIN transfers t ON t.debit_account = o.id
+		FROM own o JOIN transfers t ON t.debit_account = o.id AND t.event_time >= coalesce($4, '-infinity')
 		UNION ALL
 		SELECT t.event_time, t.shard, t.number, t.id, t.sequence, t.kind, t.debit_account, 0, t.amount, o.credit_normal
-		FROM own o JOIN transfers t ON t.credit_account = o.id),
+		FROM own o JOIN transfers t ON t.credit_account = o.id AND t.event_time >= coalesce($4, '-infinity')),
 	running AS (
-		SELECT *, sum(CASE WHEN credit_normal THEN credit - debit ELSE debit - credit END)
+		SELECT *, (SELECT balance FROM before) + sum(CASE WHEN credit_normal THEN credit - debit ELSE debit - credit END)
 			OVER (ORDER BY event_time, shard, number, debit ROWS UNBOUNDED PRECEDING) AS balance
 		FROM entries WHERE $2::timestamptz IS NULL OR event_time < $2)
 	`
@@ -159,6 +198,10 @@ func (b *Book) Read(ctx context.Context, account string, period Period, page Pag
 	var s Statement
 	err := pgx.BeginTxFunc(ctx, b.conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		s = Statement{Period: period}
+		var err error
+		if s.since, err = b.rolled(ctx, tx, period.From); err != nil {
+			return err
+		}
 		if err := s.head(ctx, tx, account); err != nil {
 			return err
 		}
@@ -172,7 +215,7 @@ func (b *Book) Read(ctx context.Context, account string, period Period, page Pag
 
 // head reads what the account is, and its sums before and at the end of the period.
 func (s *Statement) head(ctx context.Context, tx pgx.Tx, account string) error {
-	rows, err := tx.Query(ctx, `SELECT name, type, currency, exponent, credit_normal, '0', '0', '0', 0::bigint FROM `+named+` a WHERE name = $1 LIMIT 1`, account)
+	rows, err := tx.Query(ctx, `SELECT name, type, currency, exponent, credit_normal, sum(debits_posted)::text, sum(credits_posted)::text, '0', 0::bigint FROM `+named+` a WHERE name = $1 GROUP BY 1, 2, 3, 4, 5`, account)
 	if err != nil {
 		return err
 	}
@@ -183,11 +226,13 @@ func (s *Statement) head(ctx context.Context, tx pgx.Tx, account string) error {
 	if err != nil {
 		return err
 	}
+	s.Balance = s.Account.Balance
 	var opening, debits, credits string
 	err = tx.QueryRow(ctx, entries+`
-		SELECT coalesce(sum(CASE WHEN credit_normal THEN credit - debit ELSE debit - credit END) FILTER (WHERE event_time < $3), 0)::text,
-			coalesce(sum(debit), 0)::text, coalesce(sum(credit), 0)::text, count(*), count(*) FILTER (WHERE $3::timestamptz IS NULL OR event_time >= $3)
-		FROM running`, account, null(s.Period.To), null(s.Period.From)).Scan(&opening, &debits, &credits, &s.Account.Transfers, &s.AllLines)
+		SELECT ((SELECT balance FROM before) + coalesce(sum(CASE WHEN credit_normal THEN credit - debit ELSE debit - credit END) FILTER (WHERE event_time < $3), 0))::text,
+			((SELECT debits FROM before) + coalesce(sum(debit), 0))::text, ((SELECT credits FROM before) + coalesce(sum(credit), 0))::text,
+			(SELECT transfers FROM before) + count(*), count(*) FILTER (WHERE $3::timestamptz IS NULL OR event_time >= $3)
+		FROM running`, account, null(s.Period.To), null(s.Period.From), s.since).Scan(&opening, &debits, &credits, &s.Account.Transfers, &s.AllLines)
 	if err != nil {
 		return err
 	}
@@ -213,10 +258,10 @@ func (s *Statement) lines(ctx context.Context, tx pgx.Tx, page Page) error {
 	rows, err := tx.Query(ctx, entries+`
 		SELECT r.event_time, r.id, r.kind, o.name, coalesce(x.payment_id, ''), coalesce(x.loan_id, ''), r.debit::text, r.credit::text, r.balance::text
 		FROM (SELECT * FROM running WHERE $3::timestamptz IS NULL OR event_time >= $3
-			ORDER BY event_time, shard, number, debit LIMIT nullif($4, 0) OFFSET $5) r
+			ORDER BY event_time, shard, number, debit LIMIT nullif($5, 0) OFFSET $6) r
 		JOIN `+named+` o ON o.id = r.other
 		LEFT JOIN results x ON x.shard = r.shard AND x.sequence = r.sequence
-		ORDER BY r.event_time, r.shard, r.number, r.debit`, s.Account.Name, null(s.Period.To), null(s.Period.From), page.Size, page.Size*max(page.Number-1, 0))
+		ORDER BY r.event_time, r.shard, r.number, r.debit`, s.Account.Name, null(s.Period.To), null(s.Period.From), s.since, page.Size, page.Size*max(page.Number-1, 0))
 	if err != nil {
 		return err
 	}
@@ -309,19 +354,20 @@ func (r *TrialRow) put(a Account) {
 
 // Closed is a period nobody posts into any more.
 type Closed struct {
-	Until time.Time `json:"until"`
-	At    time.Time `json:"closed_at"`
-	By    string    `json:"closed_by"`
+	Until    time.Time `json:"until"`
+	At       time.Time `json:"closed_at"`
+	By       string    `json:"closed_by"`
+	RolledUp bool      `json:"rolled_up"` // its days' balances are written
 }
 
 // Closings lists the closed periods, the first one first.
 func (b *Book) Closings(ctx context.Context) ([]Closed, error) {
-	rows, err := b.conn.Query(ctx, "SELECT until, closed_at, closed_by FROM closed_periods ORDER BY until")
+	rows, err := b.conn.Query(ctx, "SELECT until, closed_at, closed_by, until <= coalesce((SELECT max(until) FROM daily_rollups), '-infinity') FROM closed_periods ORDER BY until")
 	if err != nil {
 		return nil, fmt.Errorf("read the closed periods: %w", err)
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c Closed, err error) {
-		err = row.Scan(&c.Until, &c.At, &c.By)
+		err = row.Scan(&c.Until, &c.At, &c.By, &c.RolledUp)
 		c.Until, c.At = c.Until.UTC(), c.At.UTC()
 		return c, err
 	})

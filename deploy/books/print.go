@@ -123,6 +123,15 @@ func (t *Trial) Write(w io.Writer, asCSV bool) error {
 	return write(w, rows, 2, asCSV)
 }
 
+// WriteClosings writes the closed periods as a table or CSV.
+func WriteClosings(w io.Writer, all []Closed, asCSV bool) error {
+	rows := [][]string{{"closed_before", "at", "by", "rolled_up"}}
+	for _, c := range all {
+		rows = append(rows, []string{c.Until.Format(time.DateOnly), c.At.Format(time.RFC3339), c.By, map[bool]string{true: "yes", false: "no"}[c.RolledUp]})
+	}
+	return write(w, rows, len(rows[0]), asCSV)
+}
+
 // ParseFrom reads a day (2026-03-31, UTC: its first moment) or a time (2026-03-31T18:00:00Z); empty is the zero time.
 func ParseFrom(text string) (time.Time, error) { return parse(text, 0) }
 

@@ -105,7 +105,7 @@ func (v *verifier) book(ctx context.Context, _ *decided) ([]Row, error) {
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	var rows []Row
-	for _, check := range []func(context.Context, pgx.Tx) (Row, error){debitsEqualCredits, balancesAreSums, floorsHold, holdsAddUp, settledOnce} {
+	for _, check := range []func(context.Context, pgx.Tx) (Row, error){debitsEqualCredits, balancesAreSums, floorsHold, holdsAddUp, daysAreSums, settledOnce} {
 		row, err := check(ctx, tx)
 		if err != nil {
 			return nil, fmt.Errorf("sum the ledger: %w", err)
@@ -241,6 +241,45 @@ func holdsAddUp(ctx context.Context, tx pgx.Tx) (Row, error) {
 	var open int64
 	err := tx.QueryRow(ctx, "SELECT count(*), count(*) FILTER (WHERE open > 0) FROM holds").Scan(&f.checked, &open)
 	return f.row("%s holds, %s of them open", thousands(f.checked), thousands(open)), err
+}
+
+// daysAreSums proves that the balances of closed days are what the transfers make, that none is left out, and none is of a
+// day that is not rolled up.
+func daysAreSums(ctx context.Context, tx pgx.Tx) (Row, error) {
+	f := finding{promise: "closed days = the sums of their transfers"}
+	rows, err := tx.Query(ctx, `
+		WITH rolled AS (SELECT max(until) AS until FROM daily_rollups),
+		names AS (SELECT id, CASE WHEN striped THEN regexp_replace(key, '/[0-9]+(:[A-Z]{3})$', '\1') ELSE key END AS account FROM accounts),
+		moved AS (
+			SELECT n.account, m.day, sum(m.debit) AS debits, sum(m.credit) AS credits, sum(m.transfers) AS transfers FROM (
+				SELECT id, (event_time AT TIME ZONE 'UTC')::date AS day, sum(debit) AS debit, sum(credit) AS credit, count(*) AS transfers FROM (
+					SELECT debit_account AS id, event_time, amount AS debit, 0 AS credit FROM transfers WHERE event_time < (SELECT until FROM rolled)
+					UNION ALL SELECT credit_account, event_time, 0, amount FROM transfers WHERE event_time < (SELECT until FROM rolled)) both_sides
+				GROUP BY 1, 2) m JOIN names n USING (id) GROUP BY 1, 2),
+		sums AS (
+			SELECT account, day, sum(debits) OVER days AS debits, sum(credits) OVER days AS credits, sum(transfers) OVER days AS transfers
+			FROM moved WINDOW days AS (PARTITION BY account ORDER BY day))
+		SELECT account, day::text, coalesce(b.debits, 0)::text, coalesce(b.credits, 0)::text, coalesce(s.debits, 0)::text, coalesce(s.credits, 0)::text
+		FROM daily_balances b FULL JOIN sums s USING (account, day)
+		WHERE (b.debits, b.credits, b.transfers) IS DISTINCT FROM (s.debits, s.credits, s.transfers::bigint) ORDER BY day, account`)
+	if err != nil {
+		return Row{}, err
+	}
+	var account, day, debits, credits, wantDebits, wantCredits string
+	if _, err = pgx.ForEachRow(rows, []any{&account, &day, &debits, &credits, &wantDebits, &wantCredits}, func() error {
+		f.breach("%s on %s has debits %s, credits %s; the transfers until then make %s and %s (minor units)", account, day, debits, credits, wantDebits, wantCredits)
+		return nil
+	}); err != nil {
+		return Row{}, err
+	}
+	var until *time.Time
+	if err := tx.QueryRow(ctx, "SELECT count(*), (SELECT max(until) FROM daily_rollups) FROM daily_balances").Scan(&f.checked, &until); err != nil {
+		return Row{}, err
+	}
+	if until == nil {
+		return f.row("no day is rolled up"), nil
+	}
+	return f.row("%s balances of the days before %s", thousands(f.checked), until.UTC().Format(time.DateOnly)), nil
 }
 
 // batch is one link of a shard's chain.

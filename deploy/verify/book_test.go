@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/consumers/poster"
+	"sluice/deploy/books"
 	"sluice/deploy/embedded/enginestest"
 	"sluice/schemas"
 	"sluice/schemas/events"
@@ -95,6 +96,17 @@ func TestTamperedBook(t *testing.T) {
 			t.Fatalf("it does not hold:\n%s", table.String())
 		}
 	}
+	book, err := books.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer book.Close(context.Background())
+	if _, err := book.ClosePeriod(t.Context(), time.Date(2026, 3, 8, 0, 0, 0, 0, time.UTC), "tester", time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := book.RollUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	held()
 	// Each batch has seven transfers: 7 is the last of batch 1, 8 the first of batch 2.
 	swap := `UPDATE transfers t SET amount = o.amount FROM transfers o WHERE t.shard = 1 AND o.shard = 1 AND (t.number, o.number) IN ((7, 8), (8, 7))`
@@ -115,6 +127,9 @@ func TestTamperedBook(t *testing.T) {
 		"changed hold":       {"held = posted + voided + expired + open", "hold v1.2", "UPDATE holds SET voided = voided - 1 WHERE id = 'v1.2'", "UPDATE holds SET voided = voided + 1 WHERE id = 'v1.2'"},
 		"changed pending":    {"held = posted + voided + expired + open", "wallet:C1:CNY", "UPDATE accounts SET debits_pending = debits_pending + 1 WHERE key = 'wallet:C1:CNY'", "UPDATE accounts SET debits_pending = debits_pending - 1 WHERE key = 'wallet:C1:CNY'"},
 		"late expiry":        {"held = posted + voided + expired + open", "should have expired", "UPDATE shards SET clock = clock + interval '30 days' WHERE shard = 1", "UPDATE shards SET clock = clock - interval '30 days' WHERE shard = 1"},
+		"changed day":        {"closed days = the sums of their transfers", "wallet:C1:CNY on 2026-03-04", "UPDATE daily_balances SET debits = debits + 1 WHERE account = 'wallet:C1:CNY' AND day = '2026-03-04'", "UPDATE daily_balances SET debits = debits - 1 WHERE account = 'wallet:C1:CNY' AND day = '2026-03-04'"},
+		"deleted day":        {"closed days = the sums of their transfers", "fees:CNY on 2026-03-07 has debits 0, credits 0", "CREATE TABLE away AS SELECT * FROM daily_balances WHERE account = 'fees:CNY' AND day = '2026-03-07'; DELETE FROM daily_balances WHERE account = 'fees:CNY' AND day = '2026-03-07'", "INSERT INTO daily_balances SELECT * FROM away; DROP TABLE away"},
+		"day too many":       {"closed days = the sums of their transfers", "fees:CNY on 2026-03-20", "INSERT INTO daily_balances VALUES ('fees:CNY', '2026-03-20', 1, 1, 1)", "DELETE FROM daily_balances WHERE day = '2026-03-20'"},
 		"floor under a hold": {"no floor is crossed", "wallet:C1:CNY", "ALTER TABLE accounts DROP CONSTRAINT accounts_floor; UPDATE accounts SET floor = balance WHERE key = 'wallet:C1:CNY'", "UPDATE accounts SET floor = 0 WHERE key = 'wallet:C1:CNY'"},
 	} {
 		sql(c.do)

@@ -1,4 +1,4 @@
--- The transfers so far become the first partition of a table by month (0008). Here they get the bound by which they can be
+-- The transfers so far become the first partition of a table by month, by the next migration. Here they get the bound by which they can be
 -- attached without being looked through while others wait. It lies a whole month or more ahead of every event's time: a
 -- poster goes on meanwhile, one of the release before too. Only the constraint itself waits for the batches under way.
 DO $$

@@ -1,5 +1,5 @@
 -- Transfers stand in partitions by the month (UTC) of their event_time. What is there becomes the first partition as it is,
--- up to the bound of 0007: nothing is copied, and the one look through it lets others write. What then needs the table
+-- up to the bound of the migration before: nothing is copied, and the one look through it lets others write. What then needs the table
 -- to itself writes the catalogue only. A poster of the release before goes on up to the bound; it opens no months.
 ALTER TABLE transfers VALIDATE CONSTRAINT transfers_bound;
 SET LOCAL lock_timeout = '10s';

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -369,5 +370,49 @@ func aLife() []*events.Decision {
 		decision(events.PaymentRefunded, "P", 3_000, purchase, card), decision(events.PaymentSettled, "P", 17_000, purchase, card),
 		decision(events.PaymentChargedBack, "P", 17_000, purchase, card), decision(events.PaymentInitiated, "Q", 1_000, withdrawal, bank),
 		decision(events.PaymentFailed, "Q", 1_000, withdrawal, bank),
+	}
+}
+
+// TestPartiesAreAsked: who pays whom is the file's: of what moves at once, of what is held, of what goes back, of what is lost.
+func TestPartiesAreAsked(t *testing.T) {
+	t.Parallel()
+	source := strings.Replace(string(StandardFile), `payment.purpose == "withdrawal", payer: account(customer), payee: clearing`,
+		`payment.purpose == "withdrawal", payer: account(customer), payee: bank(house-bank)`, 1)
+	source = strings.Replace(source, "    payer: clearing\n    payee: merchant\n", "    payer: clearing\n    payee: reserve(merchant)\n", 1)
+	source, _, _ = strings.Cut(source, "\neffects:")
+	source = strings.Replace(source, "    payee: reserve(merchant)\n    kept: disputed(merchant)\n", "    payee: reserve(merchant)\n", 1)
+	r, err := Load("house.yaml", []byte(source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(r)
+	for _, c := range []struct {
+		d    *events.Decision
+		want string
+	}{
+		{decision(events.PaymentInitiated, "opening", 1000, topUp, bank), "posted"},
+		{decision(events.PaymentInitiated, "W", 300, withdrawal, bank), "posted"},
+		{decision(events.PaymentFailed, "W", 300, withdrawal, bank), "posted"},
+		{decision(events.PaymentAuthorized, "P", 500, purchase, card), ""},
+		{decision(events.PaymentCaptured, "P", 200, purchase, card), "posted"},
+		{decision(events.PaymentVoided, "P", 300, purchase, card), ""},
+		{decision(events.PaymentInitiated, "Q", 100, purchase, card), "posted"},
+		{decision(events.PaymentRefunded, "Q", 40, purchase, card), "posted"},
+		{decision(events.PaymentChargedBack, "P", 200, purchase, card), "posted"},
+		{decision(events.PaymentChargedBack, "Q", 60, purchase, card), "posted"},
+	} {
+		if code, step := h.apply(c.d); c.want != "" && code != c.want || step.Next == nil {
+			t.Fatalf("%s of %s: %s", c.d.Event.Kind, c.d.Event.PaymentID, code)
+		}
+	}
+	for _, x := range h.book.Posted() {
+		for _, key := range []ledger.AccountKey{x.Debit, x.Credit} {
+			if strings.HasPrefix(string(key), "merchant") {
+				t.Errorf("%+v", x)
+			}
+		}
+	}
+	if h.balance("wallet:A:CNY") != 1000 || h.balance("bank:house-bank/3:CNY") != 0 || h.balance("reserve:M:CNY") != 0 || h.balance("clearing:card/3:CNY") != 0 {
+		t.Errorf("%d in the wallet, %d in the reserve", h.balance("wallet:A:CNY"), h.balance("reserve:M:CNY"))
 	}
 }

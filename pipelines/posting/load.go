@@ -141,7 +141,9 @@ func (l *loader) parties(n rules.Node) {
 	}
 }
 
-var roundNames = map[string]rules.Rounding{"half_up": rules.RoundHalfUp, "down": rules.RoundDown, "up": rules.RoundUp, "half_even": rules.RoundHalfEven}
+var roundNames = map[string]rules.Rounding{
+	"half_up": rules.RoundHalfUp, "down": rules.RoundDown, "up": rules.RoundUp, "half_even": rules.RoundHalfEven,
+}
 
 func (l *loader) effects(n rules.Node) {
 	list := l.List(n, "effects")
@@ -245,7 +247,8 @@ func (l *loader) post(x *effect, at *effectPlaces, n rules.Node) bool {
 func (l *loader) goesBack(x *effect, n, at rules.Node) bool {
 	switch {
 	case n == nil && x.on == payments.OnMove:
-		l.Fail(at, "say how the effect %s goes back when the payment does: back: share, back: keep, or back: {refunded: keep, charged_back: keep, voided: all, failed: all}", x.id)
+		l.Fail(at, "say how the effect %s goes back when the payment does: back: share, back: keep, "+
+			"or back: {refunded: keep, charged_back: keep, voided: all, failed: all}", x.id)
 		return false
 	case n == nil:
 		return true

@@ -1,6 +1,7 @@
 package posting
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -161,4 +162,23 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestTheExampleOfThePageHolds: the file that the documentation shows.
+func TestTheExampleOfThePageHolds(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/postings.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, closed := strings.Cut(rest, "```")
+	if _, err := Load("docs/postings.md", []byte(example)); err != nil || !closed {
+		t.Fatal(err)
+	}
+	for _, w := range Words() {
+		if !strings.Contains(string(page), "`"+w[0]+"`") {
+			t.Errorf("the page does not name %s", w[0])
+		}
+	}
 }

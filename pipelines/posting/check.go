@@ -340,10 +340,27 @@ func (l *loader) checkLinked(c combo) {
 	if c.purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE {
 		shares = events.MaxSplits
 	}
-	fee := 0
-	perShare, others := 0, 0
+	most := 0
+	for m := payments.OnMove; m <= payments.OnDisputeLost; m++ {
+		most = max(most, l.linked(c, m, shares))
+	}
+	if most > ledger.MaxLinked {
+		l.failOnce(l.effectAt[0].at, "effects: a %s from %d merchants would link %d transfers, more than the book's %d; "+
+			"let fewer effects be of the payee", c, shares, most, ledger.MaxLinked)
+	}
+}
+
+// linked is how many transfers a moment has at most: its main ones, its effects, and what of moved goes back.
+func (l *loader) linked(c combo, m payments.Moment, shares int) int {
+	mains := 2 // beside the one a hold that is let go, or what a dispute kept
+	if m == payments.OnMove {
+		mains = 1
+	}
+	fee, perShare, others := 0, 0, 0
+	back := backIndex(m)
 	for _, x := range l.r.follows[c.index()] {
 		switch {
+		case x.on != m && (x.on != payments.OnMove || back < 0 || x.back[back] == keep):
 		case x.fee:
 			fee = 1
 		case x.shared:
@@ -352,11 +369,7 @@ func (l *loader) checkLinked(c combo) {
 			others++
 		}
 	}
-	// The main transfers, the hold that is let go, the fee and the effects.
-	if linked := shares*(1+fee+perShare) + others + 1; linked > ledger.MaxLinked {
-		l.failOnce(l.effectAt[0].at, "effects: a %s from %d merchants would link %d transfers, more than the book's %d; "+
-			"let fewer effects be of the payee", c, shares, linked, ledger.MaxLinked)
-	}
+	return shares*(mains+fee+perShare) + others
 }
 
 // feesBackAlike takes down how fees go back. They stand as one sum on a payment, so all go back alike.

@@ -175,27 +175,45 @@ func (l *loader) effects(n rules.Node) {
 			l.Fail(one, "an effect needs id:, on: and post:")
 			continue
 		}
-		fine = l.moment(&x, &at, on) && l.post(&x, &at, post) && l.goesBack(&x, back, one) && fine
-		if fine {
+		moments := l.moments(on)
+		if len(moments) == 0 {
+			continue
+		}
+		at.on, x.on = on, moments[0]
+		if !l.post(&x, &at, post) || !l.goesBack(&x, back, one) || !fine {
+			continue
+		}
+		for _, x.on = range moments {
 			l.r.effects, l.effectAt = append(l.r.effects, x), append(l.effectAt, at)
 		}
 	}
 }
 
-func (l *loader) moment(x *effect, at *effectPlaces, n rules.Node) bool {
-	at.on = n
-	word := l.Text(n, "on")
-	m, known := payments.ParseMoment(word)
-	switch {
-	case !known:
-		l.Fail(n, "on: there is no moment %q%s", word, rules.Suggest(word, momentWords()))
-		return false
-	case m == payments.OnHold:
-		l.Fail(n, "on: nothing is linked to held money: it may never move; write on: moved")
-		return false
+// moments reads on: settled, or on: [charged_back, dispute_lost]; none after a mistake.
+func (l *loader) moments(n rules.Node) (all []payments.Moment) {
+	words := l.Texts(n, "on")
+	for _, word := range words {
+		m, known := payments.ParseMoment(word)
+		switch {
+		case !known:
+			l.Fail(n, "on: there is no moment %q%s", word, rules.Suggest(word, momentWords()))
+			return nil
+		case m == payments.OnHold:
+			l.Fail(n, "on: nothing is linked to held money: it may never move; write on: moved")
+			return nil
+		case m == payments.OnMove && len(words) > 1:
+			l.Fail(n, "on: moved stands alone: its amount is all that has been captured so far, that of other moments is what they move")
+			return nil
+		case slices.Contains(all, m):
+			l.Fail(n, "on: %s is there twice", m)
+			return nil
+		}
+		all = append(all, m)
 	}
-	x.on = m
-	return true
+	if len(all) == 0 {
+		l.Fail(n, "on: name a moment, such as moved")
+	}
+	return all
 }
 
 func momentWords() []string {

@@ -142,7 +142,8 @@ func (t *Terms) Can(c *Condition, words map[string]string, flags map[string]bool
 		}
 		fixed[name] = f
 	}
-	p := &possibility{scope: t.scope, kind: events.PaymentInitiated, tree: c.tree(), numbers: map[string][]Decimal{}, words: map[string][]string{}}
+	p := &possibility{scope: t.scope, kind: events.PaymentInitiated, tree: c.tree(),
+		numbers: map[string][]Decimal{}, words: map[string][]string{}}
 	p.constants(c.tree(), c.tree().Expr())
 	set, _ := p.every(c.tree().Expr(), fixed, maxRunsFixed)
 	return set.has(True), set.has(False) || set.has(Unknown)
@@ -193,7 +194,7 @@ func (s *scope) number(text string) (*Number, []exprMistake) {
 	l := lowering{tree: checked.NativeRep(), scope: s}
 	n := &Number{Text: text, scope: s, checked: checked, eval: l.precise(l.tree.Expr())}
 	if n.eval == nil {
-		return nil, []exprMistake{{message: "the formula uses what only conditions can; write it with numbers, + - * / ? : and the functions of numbers"}}
+		return nil, []exprMistake{{message: "the formula uses what only conditions can; write it with + - * / ? : and the functions of numbers"}}
 	}
 	return n, n.checkSteps()
 }

@@ -148,3 +148,9 @@ func TestCan(t *testing.T) {
 		}
 	}
 }
+
+// FuzzFormulas is TestFormulas, looked for by the fuzzer.
+func FuzzFormulas(f *testing.F) {
+	terms := priceTerms(f)
+	f.Fuzz(rapid.MakeFuzz(func(t *rapid.T) { formulas(t, terms) }))
+}

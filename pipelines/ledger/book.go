@@ -119,7 +119,7 @@ func (b *Book) ChangedPending() []*Pending { return b.touched }
 //	expiry_past         a Hold: the shard's clock has reached Expires
 //	exceeds_pending     a Post: more than is open; exceeds_transfer, a Reverse: more than was moved
 //	balance_overflow    posted and pending of a side would leave 64 bits
-//	insufficient_funds  a floor would be crossed, or a balancing transfer finds nothing
+//	insufficient_funds  a floor would be crossed, or a balancing transfer finds nothing and may not be left out
 //
 // What depends on the transfer alone comes first, then what never changes again, then what may be otherwise tomorrow: a
 // transfer refused today for its shape is refused for ever. A refused transfer leaves no trace, its id may be used again.
@@ -167,7 +167,8 @@ func (t *Transfer) shape() Code {
 	switch {
 	case t.Action >= actions,
 		t.Keep && t.Action != Post,
-		t.Balancing != 0 && !begins, t.Balancing > BalanceDebit|BalanceCredit|BalanceNone, t.Balancing == BalanceNone, t.Balancing&BalanceNone != 0 && t.Action != Move,
+		t.Balancing != 0 && !begins, t.Balancing > BalanceDebit|BalanceCredit|BalanceNone,
+		t.Balancing == BalanceNone, t.Balancing&BalanceNone != 0 && t.Action != Move,
 		!t.Expires.IsZero() && t.Action != Hold,
 		t.Ref != "" && begins,
 		t.Amount != 0 && t.Action == Void:

@@ -32,7 +32,8 @@ func (c combo) words() map[string]string {
 		return name
 	}
 	return map[string]string{
-		"payment.purpose": word(payments.PurposeName(c.purpose), int32(c.purpose)), "payment.method": word(payments.MethodName(c.method), int32(c.method)),
+		"payment.purpose": word(payments.PurposeName(c.purpose), int32(c.purpose)),
+		"payment.method":  word(payments.MethodName(c.method), int32(c.method)),
 	}
 }
 
@@ -88,7 +89,8 @@ func (l *loader) who() {
 			if first >= 0 && named && !clash[[2]int{first, i}] {
 				clash[[2]int{first, i}] = true
 				other := &l.r.parties[first]
-				l.Fail(l.partyAt[i].when, "when: a %s is a payment of %s on line %d too; only one of them may hold, so add to one what the other has not", c, other.id, other.line)
+				l.Fail(l.partyAt[i].when, "when: a %s is a payment of %s on line %d too; only one of them may hold, so add to one what the other has not",
+					c, other.id, other.line)
 			}
 			if first < 0 {
 				first = i
@@ -122,7 +124,8 @@ func (l *loader) checkParty(p *party, at *partyPlaces) {
 			at rules.Node
 		}{{p.payer, at.payer}, {p.payee, at.payee}} {
 			if !has(c.purpose, x.a.owner) {
-				l.Fail(x.at, "a %s has no %s, so there is no account %s; name another, or narrow when:", payments.PurposeName(c.purpose), ownerNames[x.a.owner], x.a)
+				l.Fail(x.at, "a %s has no %s, so there is no account %s; name another, or narrow when:",
+					payments.PurposeName(c.purpose), ownerNames[x.a.owner], x.a)
 				return
 			}
 		}
@@ -171,7 +174,7 @@ func (l *loader) resolve(a account, c combo) account {
 }
 
 func (l *loader) checkEffect(x *effect, at *effectPlaces) {
-	x.fee = x.on == payments.OnMove && x.kind == payments.KindFee && x.debit.side() == payeeSide && x.credit.form != nil && x.credit.form.name == "fees"
+	x.fee = x.on == payments.OnMove && x.kind == payments.KindFee && x.debit.side() == payeeSide && x.credit.String() == "fees"
 	x.shared = x.debit.side() == payeeSide || x.credit.side() == payeeSide
 	x.side = payerSide
 	if x.shared || x.debit.side() == anySide && x.credit.side() == anySide && x.amount.Names("fee") {
@@ -203,9 +206,11 @@ func (l *loader) checkEffect(x *effect, at *effectPlaces) {
 	case !holds:
 		l.Fail(at.when, "when: no payment is ever one of the effect %s; correct it or take the effect out", x.id)
 	case two && exchanges:
-		l.Fail(at.credit, "credit: %s and %s have different currencies where payer and payee do, and a transfer has one; add !payment.exchanged to when:", x.debit, x.credit)
+		l.Fail(at.credit, "credit: %s and %s have different currencies where payer and payee do, and a transfer has one; add !payment.exchanged to when:",
+			x.debit, x.credit)
 	case x.side == payerSide && exchanges && x.amount.Names("fee"):
-		l.Fail(at.amount, "amount: the fee is in the payee's currency, %s to %s in the payer's; add !payment.exchanged to when:", x.debit, x.credit)
+		l.Fail(at.amount, "amount: the fee is in the payee's currency, %s to %s in the payer's; add !payment.exchanged to when:",
+			x.debit, x.credit)
 	}
 }
 
@@ -248,7 +253,8 @@ func (l *loader) checkCombo(x *effect, at *effectPlaces, c combo) bool {
 	case f.name == "frozen", f.name == "reserve", f.name == "disputed":
 		l.Fail(at.debit, "debit: %s has nothing of this payment, so there is nothing to take; take it from payee", named(x.debit, debit))
 	case !f.from && (f.name != "channel_costs" || credit.form.taken):
-		l.Fail(at.debit, "debit: %s would pay out money that nobody has brought; take it from payer, payee, fees or rewards", named(x.debit, debit))
+		l.Fail(at.debit, "debit: %s would pay out money that nobody has brought; take it from payer, payee, fees or rewards",
+			named(x.debit, debit))
 	default:
 		return true
 	}
@@ -298,8 +304,8 @@ func (l *loader) checkTakings(c combo) {
 			part = one
 		}
 		if sum.Add(sum, part); takers > 1 && sum.Cmp(half) > 0 {
-			l.failOnce(at.amount, "amount: with the effects before it %s pays up to %s of a %s; several effects may take half of it, since each is rounded",
-				x.debit, percent(sum), c)
+			l.failOnce(at.amount, "amount: with the effects before it %s pays up to %s of a %s; several effects may take half of it, "+
+				"since each is rounded", x.debit, percent(sum), c)
 			return
 		}
 	}
@@ -334,10 +340,27 @@ func (l *loader) checkLinked(c combo) {
 	if c.purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE {
 		shares = events.MaxSplits
 	}
-	fee := 0
-	perShare, others := 0, 0
+	most := 0
+	for m := payments.OnMove; m <= payments.OnDisputeLost; m++ {
+		most = max(most, l.linked(c, m, shares))
+	}
+	if most > ledger.MaxLinked {
+		l.failOnce(l.effectAt[0].at, "effects: a %s from %d merchants would link %d transfers, more than the book's %d; "+
+			"let fewer effects be of the payee", c, shares, most, ledger.MaxLinked)
+	}
+}
+
+// linked is how many transfers a moment has at most: its main ones, its effects, and what of moved goes back.
+func (l *loader) linked(c combo, m payments.Moment, shares int) int {
+	mains := 2 // beside the one a hold that is let go, or what a dispute kept
+	if m == payments.OnMove {
+		mains = 1
+	}
+	fee, perShare, others := 0, 0, 0
+	back := backIndex(m)
 	for _, x := range l.r.follows[c.index()] {
 		switch {
+		case x.on != m && (x.on != payments.OnMove || back < 0 || x.back[back] == keep):
 		case x.fee:
 			fee = 1
 		case x.shared:
@@ -346,11 +369,7 @@ func (l *loader) checkLinked(c combo) {
 			others++
 		}
 	}
-	// The main transfers, the hold that is let go, the fee and the effects.
-	if linked := shares*(1+fee+perShare) + others + 1; linked > ledger.MaxLinked {
-		l.failOnce(l.effectAt[0].at, "effects: a %s from %d merchants would link %d transfers, more than the book's %d; let fewer effects be of the payee",
-			c, shares, linked, ledger.MaxLinked)
-	}
+	return shares*(mains+fee+perShare) + others
 }
 
 // feesBackAlike takes down how fees go back. They stand as one sum on a payment, so all go back alike.
@@ -364,7 +383,8 @@ func (l *loader) feesBackAlike() {
 		case first == nil:
 			first, l.r.feeBack = x, x.back
 		case x.back != first.back:
-			l.Fail(l.effectAt[i].back, "back: the fees of a payment are one sum, which goes back as the effect %s on line %d says; say the same", first.id, first.line)
+			l.Fail(l.effectAt[i].back, "back: the fees of a payment are one sum, which goes back as the effect %s on line %d says; say the same",
+				first.id, first.line)
 		}
 	}
 }

@@ -141,7 +141,9 @@ func (l *loader) parties(n rules.Node) {
 	}
 }
 
-var roundNames = map[string]rules.Rounding{"half_up": rules.RoundHalfUp, "down": rules.RoundDown, "up": rules.RoundUp, "half_even": rules.RoundHalfEven}
+var roundNames = map[string]rules.Rounding{
+	"half_up": rules.RoundHalfUp, "down": rules.RoundDown, "up": rules.RoundUp, "half_even": rules.RoundHalfEven,
+}
 
 func (l *loader) effects(n rules.Node) {
 	list := l.List(n, "effects")
@@ -173,27 +175,45 @@ func (l *loader) effects(n rules.Node) {
 			l.Fail(one, "an effect needs id:, on: and post:")
 			continue
 		}
-		fine = l.moment(&x, &at, on) && l.post(&x, &at, post) && l.goesBack(&x, back, one) && fine
-		if fine {
+		moments := l.moments(on)
+		if len(moments) == 0 {
+			continue
+		}
+		at.on, x.on = on, moments[0]
+		if !l.post(&x, &at, post) || !l.goesBack(&x, back, one) || !fine {
+			continue
+		}
+		for _, x.on = range moments {
 			l.r.effects, l.effectAt = append(l.r.effects, x), append(l.effectAt, at)
 		}
 	}
 }
 
-func (l *loader) moment(x *effect, at *effectPlaces, n rules.Node) bool {
-	at.on = n
-	word := l.Text(n, "on")
-	m, known := payments.ParseMoment(word)
-	switch {
-	case !known:
-		l.Fail(n, "on: there is no moment %q%s", word, rules.Suggest(word, momentWords()))
-		return false
-	case m == payments.OnHold:
-		l.Fail(n, "on: nothing is linked to held money: it may never move; write on: moved")
-		return false
+// moments reads on: settled, or on: [charged_back, dispute_lost]; none after a mistake.
+func (l *loader) moments(n rules.Node) (all []payments.Moment) {
+	words := l.Texts(n, "on")
+	for _, word := range words {
+		m, known := payments.ParseMoment(word)
+		switch {
+		case !known:
+			l.Fail(n, "on: there is no moment %q%s", word, rules.Suggest(word, momentWords()))
+			return nil
+		case m == payments.OnHold:
+			l.Fail(n, "on: nothing is linked to held money: it may never move; write on: moved")
+			return nil
+		case m == payments.OnMove && len(words) > 1:
+			l.Fail(n, "on: moved stands alone: its amount is all that has been captured so far, that of other moments is what they move")
+			return nil
+		case slices.Contains(all, m):
+			l.Fail(n, "on: %s is there twice", m)
+			return nil
+		}
+		all = append(all, m)
 	}
-	x.on = m
-	return true
+	if len(all) == 0 {
+		l.Fail(n, "on: name a moment, such as moved")
+	}
+	return all
 }
 
 func momentWords() []string {
@@ -245,7 +265,8 @@ func (l *loader) post(x *effect, at *effectPlaces, n rules.Node) bool {
 func (l *loader) goesBack(x *effect, n, at rules.Node) bool {
 	switch {
 	case n == nil && x.on == payments.OnMove:
-		l.Fail(at, "say how the effect %s goes back when the payment does: back: share, back: keep, or back: {refunded: keep, charged_back: keep, voided: all, failed: all}", x.id)
+		l.Fail(at, "say how the effect %s goes back when the payment does: back: share, back: keep, "+
+			"or back: {refunded: keep, charged_back: keep, voided: all, failed: all}", x.id)
 		return false
 	case n == nil:
 		return true

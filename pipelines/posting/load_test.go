@@ -1,6 +1,7 @@
 package posting
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -53,17 +54,20 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	const topUp = `  - {id: top-up, when: payment.purpose == "top_up", payer: clearing, payee: account(customer), kept: frozen(customer)}`
 	for name, c := range map[string]struct{ source, want string }{
-		"empty":             {"", "house.yaml: the file is empty"},
-		"no version":        {"postings: house\n", "1:1: the posting rules have no version; write version: 1"},
-		"bad name":          {"postings: My Rules\nversion: 1\n", `1:11: postings: "My Rules" is no name`},
-		"misspelt key":      {head + "efects: []\n", `3:1: a posting file has no "efects"; did you mean effects?`},
-		"unknown moment":    {effectOn("move", "true", "rewards", "wallet(customer)", "1"), `5:9: on: there is no moment "move"; did you mean moved?`},
-		"on held":           {effectOn("held", "true", "rewards", "wallet(customer)", "1"), "5:9: on: nothing is linked to held money"},
-		"unknown account":   {anEffect("reward", "wallet(customer)", "1"), `8:14: debit: there is no account "reward"; did you mean rewards?`},
-		"unknown owner":     {anEffect("rewards", "wallet(costumer)", "1"), `9:15: credit: nobody called "costumer" has a wallet here; it is one of wallet(customer), wallet(counterparty)`},
-		"no owner":          {anEffect("rewards", "wallet", "1"), "9:15: credit: say whose wallet it is, as in wallet(customer)"},
-		"house with owner":  {anEffect("rewards(customer)", "wallet(customer)", "1"), "8:14: debit: rewards is the house's own; write rewards"},
-		"account of a loan": {anEffect("loan(customer)", "fees", "1"), "8:14: debit: posting rules have no account loan: the loan's own events post on it"},
+		"empty":               {"", "house.yaml: the file is empty"},
+		"no version":          {"postings: house\n", "1:1: the posting rules have no version; write version: 1"},
+		"bad name":            {"postings: My Rules\nversion: 1\n", `1:11: postings: "My Rules" is no name`},
+		"misspelt key":        {head + "efects: []\n", `3:1: a posting file has no "efects"; did you mean effects?`},
+		"unknown moment":      {effectOn("move", "true", "rewards", "wallet(customer)", "1"), `5:9: on: there is no moment "move"; did you mean moved?`},
+		"moved beside others": {effectOn("[moved, settled]", "true", "rewards", "wallet(customer)", "1"), "5:9: on: moved stands alone"},
+		"one moment twice":    {effectOn("[settled, settled]", "true", "rewards", "wallet(customer)", "1"), "5:9: on: settled is there twice"},
+		"no moment":           {effectOn("[]", "true", "rewards", "wallet(customer)", "1"), "5:9: on: name a moment, such as moved"},
+		"on held":             {effectOn("held", "true", "rewards", "wallet(customer)", "1"), "5:9: on: nothing is linked to held money"},
+		"unknown account":     {anEffect("reward", "wallet(customer)", "1"), `8:14: debit: there is no account "reward"; did you mean rewards?`},
+		"unknown owner":       {anEffect("rewards", "wallet(costumer)", "1"), `9:15: credit: nobody called "costumer" has a wallet here; it is one of wallet(customer), wallet(counterparty)`},
+		"no owner":            {anEffect("rewards", "wallet", "1"), "9:15: credit: say whose wallet it is, as in wallet(customer)"},
+		"house with owner":    {anEffect("rewards(customer)", "wallet(customer)", "1"), "8:14: debit: rewards is the house's own; write rewards"},
+		"account of a loan":   {anEffect("loan(customer)", "fees", "1"), "8:14: debit: posting rules have no account loan: the loan's own events post on it"},
 		"no such owner here": {effectOn("moved", `payment.purpose == "top_up"`, "rewards", "merchant", "1"),
 			`9:15: a top_up has no merchant, so there is no account merchant; narrow when:, as in payment.purpose == "purchase"`},
 		"points into money": {anEffect("points(customer)", "wallet(customer)", "1"),
@@ -111,10 +115,10 @@ func TestLoadRefuses(t *testing.T) {
 		"too many effects": {head + "effects:\n" + strings.Repeat("  - {id: x, on: moved}\n", MaxEffects+1), "4:3: 17 effects; at most 16"},
 		"too many linked": {head + "effects:\n" + func() (all string) {
 			for _, id := range []string{"a", "b", "c", "d"} {
-				all += "  - {id: " + id + ", on: moved, when: payment.purpose == \"purchase\", post: {debit: payee, credit: tax, amount: amount * 0.01, kind: x}, back: keep}\n"
+				all += "  - {id: " + id + ", on: moved, when: payment.purpose == \"purchase\", post: {debit: payee, credit: tax, amount: amount * 0.01, kind: x}, back: share}\n"
 			}
 			return all
-		}(), "4:5: effects: a purchase by wallet from 16 merchants would link 81 transfers, more than the book's 64"},
+		}(), "4:5: effects: a purchase by wallet from 16 merchants would link 96 transfers, more than the book's 64"},
 
 		"two parties at once": {partiesBut(`payment.purpose == "purchase" && payment.method != "wallet"`, `payment.purpose == "purchase"`),
 			"24:11: when: a purchase by wallet is a payment of purchase-from-wallet on line 18 too; only one of them may hold"},
@@ -161,4 +165,23 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestTheExampleOfThePageHolds: the file that the documentation shows.
+func TestTheExampleOfThePageHolds(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/postings.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, closed := strings.Cut(rest, "```")
+	if _, err := Load("docs/postings.md", []byte(example)); err != nil || !closed {
+		t.Fatal(err)
+	}
+	for _, w := range Words() {
+		if !strings.Contains(string(page), "`"+w[0]+"`") {
+			t.Errorf("the page does not name %s", w[0])
+		}
+	}
 }

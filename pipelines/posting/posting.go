@@ -167,13 +167,14 @@ type follow struct {
 
 // terms are what formulas of effects can name; partyTerms what the conditions of parties can.
 var terms, partyTerms = mustTerms([]string{
-	"payment.purpose", "payment.method", "payment.amount", "payment.merchant", "payment.counterparty", "payment.account", "customer.id", "customer.tier",
-	"event.currency", "event.time",
+	"payment.purpose", "payment.method", "payment.amount", "payment.merchant", "payment.counterparty", "payment.account",
+	"customer.id", "customer.tier", "event.currency", "event.time",
 }, []rules.Term{
-	amountTerm: {Name: "amount", Amount: true, Says: "of moved: all captured so far; of other moments: what they move. In the payee's currency for effects of the payee"},
+	amountTerm: {Name: "amount", Amount: true, Says: "of moved: all captured so far; of other moments: what they move; for effects of the payee in his currency"},
 	feeTerm:    {Name: "fee", Amount: true, AtMost: "amount", Says: "the payee's fee on it, as it then stands"},
 	exchanged:  {Name: "payment.exchanged", Flag: true, Says: "payer and payee have different currencies"},
-	3:          {Name: "payment.channel", Text: func(e *events.Event) string { return e.PaymentChannel }, Says: "payment channel that carries it, \"\" where none was named"},
+	3: {Name: "payment.channel", Text: func(e *events.Event) string { return e.PaymentChannel },
+		Says: "payment channel that carries it, \"\" where none was named"},
 }), mustTerms([]string{"payment.purpose", "payment.method"}, nil)
 
 // The terms that are set for each effect.

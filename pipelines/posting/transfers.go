@@ -145,7 +145,8 @@ func (w *work) feesBack(returns int) {
 			continue
 		}
 		w.list = append(w.list, ledger.Transfer{
-			Debit: ledger.Fees(w.p.Shard, currency), Credit: w.r.Payee(w.p, w.parts[i].merchant), Amount: back, Currency: currency, Kind: payments.KindFeeReturn,
+			Debit: ledger.Fees(w.p.Shard, currency), Credit: w.r.Payee(w.p, w.parts[i].merchant),
+			Amount: back, Currency: currency, Kind: payments.KindFeeReturn,
 		})
 		if !cancelled {
 			w.addFee(i, -back)
@@ -328,7 +329,8 @@ func (w *work) post(x follow, of *part, fee int64) {
 func (w *work) stands(x *effect, t *ledger.Transfer) (sum int64) {
 	for i := range w.p.Effects {
 		e := &w.p.Effects[i]
-		if e.Rule == x.id && (!x.shared || x.debit.side() == payeeSide && e.Debit == t.Debit || x.credit.side() == payeeSide && e.Credit == t.Credit) {
+		of := !x.shared || x.debit.side() == payeeSide && e.Debit == t.Debit || x.credit.side() == payeeSide && e.Credit == t.Credit
+		if of && e.Rule == x.id {
 			sum += e.Amount
 		}
 	}

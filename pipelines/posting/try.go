@@ -39,7 +39,8 @@ func (r *Rules) Try(t Trial) []Scene {
 		after := *before.By(r)
 		change(&after)
 		event := &events.Event{Time: t.At, CustomerID: start.Customer, Currency: t.Currency, Amount: amount}
-		all = append(all, Scene{title, r.Transfers(&payments.Occasion{Moment: m, Event: event, Tier: t.Tier, Before: before, After: &after, Amount: amount})})
+		o := payments.Occasion{Moment: m, Event: event, Tier: t.Tier, Before: before, After: &after, Amount: amount}
+		all = append(all, Scene{title, r.Transfers(&o)})
 		return &after
 	}
 	refund := func(n int64) func(*payments.Payment) { return func(p *payments.Payment) { p.Refunded += n } }
@@ -50,7 +51,8 @@ func (r *Rules) Try(t Trial) []Scene {
 	if half > 0 {
 		rest = play(payments.OnRefund, fmt.Sprintf("refunded, %s of it", events.FormatAmount(half, t.Currency)), moved, half, refund(half))
 	}
-	play(payments.OnRefund, fmt.Sprintf("refunded, the other %s", events.FormatAmount(t.Amount-half, t.Currency)), rest, t.Amount-half, refund(t.Amount-half))
+	other := t.Amount - half
+	play(payments.OnRefund, fmt.Sprintf("refunded, the other %s", events.FormatAmount(other, t.Currency)), rest, other, refund(other))
 	play(payments.OnChargeBack, "or charged_back, all of it", moved, t.Amount, func(p *payments.Payment) { p.ChargedBack = t.Amount })
 	play(payments.OnVoid, "or voided", moved, t.Amount, func(p *payments.Payment) { p.Reversed = t.Amount })
 	return all

@@ -100,7 +100,11 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer client.CloseAllowingRebalance()
+	var watching sync.WaitGroup
+	watching.Go(func() { p.watch(running) })
 	err = p.loop(running, client)
+	stop(nil)
+	watching.Wait()
 	if unmigrated(err) {
 		return stream.Fatal(fmt.Errorf("the book's tables are missing, call Migrate first: %w", err))
 	}

@@ -60,6 +60,7 @@ type commands struct {
 	Config      configCommand      `cmd:"" help:"Print every setting, its environment variable and its value."`
 	Bench       benchCommand       `cmd:"" help:"Measure, beside a plain alternative on the same engine in the same run."`
 	Ledger      ledgerCommand      `cmd:"" help:"Look into the book: accounts, statements, trial balance, proof; close a period; simulate it."`
+	Payments    paymentsCommand    `cmd:"" help:"Look at payments: one, what is stuck, open disputes."`
 }
 
 // environment is what every command is given.
@@ -1008,6 +1009,65 @@ func (c *ledgerAccountsCommand) Run(e *environment) error {
 			return err
 		}
 		return c.write(e.out, all, func(w io.Writer, csv bool) error { return books.WriteAccounts(w, all, csv) })
+	})
+}
+
+type paymentsCommand struct {
+	Show     paymentsShowCommand     `cmd:"" help:"Print a payment's whole life: what it stands at, its holds, every event with its answer and its transfers."`
+	Stuck    paymentsStuckCommand    `cmd:"" help:"List what waits longer than its limit: reviews, settlements, payouts, disputes, events that came early."`
+	Disputes paymentsDisputesCommand `cmd:"" help:"List the open disputes, the one due first first."`
+}
+
+type paymentsShowCommand struct {
+	config.Config
+	ID   string `arg:"" help:"The payment's id."`
+	JSON bool   `name:"json" help:"Print JSON."`
+}
+
+func (c *paymentsShowCommand) Run(e *environment) error {
+	return withBook(e, c.Config, func(b *books.Book, _ string) error {
+		life, err := b.Payment(e.ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		return output{JSON: c.JSON}.write(e.out, life, func(w io.Writer, _ bool) error { return life.Write(w) })
+	})
+}
+
+type paymentsStuckCommand struct {
+	config.Config
+	output
+	At    string `help:"At the end of a day (2026-03-31, UTC), or at a time. Default: each shard's newest event." placeholder:"TIME"`
+	Limit int    `help:"At most so many; 0 is all." default:"100"`
+}
+
+func (c *paymentsStuckCommand) Run(e *environment) error {
+	at, err := books.ParseAt(c.At)
+	if err != nil {
+		return err
+	}
+	return withBook(e, c.Config, func(b *books.Book, _ string) error {
+		all, err := b.Stuck(e.ctx, at, c.Limit)
+		if err != nil {
+			return err
+		}
+		return c.write(e.out, all, func(w io.Writer, csv bool) error { return books.WriteStuck(w, all, csv) })
+	})
+}
+
+type paymentsDisputesCommand struct {
+	config.Config
+	output
+	Limit int `help:"At most so many; 0 is all." default:"100"`
+}
+
+func (c *paymentsDisputesCommand) Run(e *environment) error {
+	return withBook(e, c.Config, func(b *books.Book, _ string) error {
+		all, err := b.Disputes(e.ctx, c.Limit)
+		if err != nil {
+			return err
+		}
+		return c.write(e.out, all, func(w io.Writer, csv bool) error { return books.WriteDisputes(w, all, csv) })
 	})
 }
 

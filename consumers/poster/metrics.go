@@ -63,7 +63,7 @@ func (m *metrics) posted(b *batch, took time.Duration) {
 			m.deadLetters.WithLabelValues(e.reason).Inc()
 		}
 		switch e.code {
-		case ledger.OK.String(), codeIgnored, codeRecorded, payments.CodeAuthorized, payments.CodeReleased:
+		case ledger.OK.String(), codeIgnored, codeRecorded, payments.CodeAuthorized, payments.CodeReleased, payments.CodeRerouted, payments.CodeEarly:
 		default:
 			m.rejected.WithLabelValues(e.code).Inc()
 		}

@@ -128,6 +128,25 @@ func TestEveryOrderEndsTheSame(t *testing.T) {
 	}
 }
 
+// What waited is applied in the order of its own times: a settlement that came first does not end the hold before the captures.
+func TestWhatWaitedIsAppliedInItsOwnOrder(t *testing.T) {
+	t.Parallel()
+	kinds := []events.Kind{events.PaymentCaptured, events.PaymentCaptured, events.PaymentSettled}
+	rest := make([]events.Event, len(kinds))
+	first := events.Event{Kind: events.PaymentAuthorized, ID: "first", Amount: 10000, Currency: cny, Source: "acquirer", PaymentID: "P", CustomerID: "A", MerchantID: "M",
+		Method: byCard, Purpose: purchase, Time: start}
+	for i, kind := range kinds {
+		rest[i] = first
+		rest[i].Kind, rest[i].ID, rest[i].Time, rest[i].Amount = kind, fmt.Sprint(i), start.Add(time.Duration(i+1)*time.Minute), 5000
+	}
+	want := ended(append([]events.Event{first}, rest...))
+	permute(rest, 0, func(order []events.Event) {
+		if got := ended(append(slices.Clone(order), first)); got != want {
+			t.Errorf("%v before the authorization ends in %s, want %s", ids(order), got, want)
+		}
+	})
+}
+
 func ids(all []events.Event) (ids []string) {
 	for _, e := range all {
 		ids = append(ids, e.ID)

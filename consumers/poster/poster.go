@@ -105,6 +105,7 @@ func Run(ctx context.Context, c Config) error {
 	defer client.CloseAllowingRebalance()
 	var watching sync.WaitGroup
 	watching.Go(func() { p.watchHolds(running) })
+	watching.Go(func() { p.watchWaiting(running) })
 	err = p.loop(running, client)
 	stop(nil)
 	watching.Wait()

@@ -43,7 +43,7 @@ type Config struct {
 
 	RequireReview bool `help:"Nothing goes live without a test and the approval of a second person: rules publish is refused. Once a house was started with it, its rulebook keeps it." env:"SLUICE_REQUIRE_REVIEW" group:"deciding"`
 
-	Channels string `help:"Payment channels published when none ever were: a file, or the shipped one, standard. Empty: the house chooses no channel until a file is published." env:"SLUICE_CHANNELS" group:"deciding" placeholder:"FILE|standard"`
+	Channels   string `help:"Payment channels published when none ever were: a file, or the shipped one, standard. Empty: the house chooses no channel until a file is published." env:"SLUICE_CHANNELS" group:"deciding" placeholder:"FILE|standard"`
 	Settlement string `help:"Terms of settlement: calendars, cut-offs, cycles, reserves, fees of channels. Empty: the shipped ones, T+1 and nothing held back." env:"SLUICE_SETTLEMENT" group:"deciding" placeholder:"FILE"`
 
 	LogLevel  string `help:"debug, info, warn or error." default:"info" enum:"debug,info,warn,error" env:"SLUICE_LOG_LEVEL" group:"watching"`

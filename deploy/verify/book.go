@@ -105,7 +105,7 @@ func (v *verifier) book(ctx context.Context, _ *decided) ([]Row, error) {
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
 	var rows []Row
-	for _, check := range []func(context.Context, pgx.Tx) (Row, error){debitsEqualCredits, balancesAreSums, floorsHold, holdsAddUp, daysAreSums, settledOnce} {
+	for _, check := range []func(context.Context, pgx.Tx) (Row, error){debitsEqualCredits, balancesAreSums, floorsHold, holdsAddUp, daysAreSums, disputesAddUp, settledOnce} {
 		row, err := check(ctx, tx)
 		if err != nil {
 			return nil, fmt.Errorf("sum the ledger: %w", err)

@@ -1,6 +1,7 @@
 package payments
 
 import (
+	"sluice/pipelines/ledger"
 	eventsv1 "sluice/schemas/events/v1"
 )
 
@@ -165,4 +166,19 @@ func (c *plan) represent() Step {
 		next.Settled = false
 	}
 	return Step{Transfers: c.transfers(OnRepresent, next, amount), Next: next}
+}
+
+// Kept is what the open dispute keeps on which accounts, in minor units of their currency; nothing where none is open.
+func (p *Payment) Kept() map[ledger.AccountKey]int64 {
+	kept := map[ledger.AccountKey]int64{}
+	if !p.Dispute.open() {
+		return kept
+	}
+	left := p.lefts()
+	for i, s := range p.shares() {
+		if key, can := p.kept(s.Merchant); can && s.Frozen > 0 {
+			kept[key] += p.PayeeAmount(left[i]) - p.PayeeAmount(left[i]-s.Frozen)
+		}
+	}
+	return kept
 }

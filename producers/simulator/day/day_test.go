@@ -35,6 +35,7 @@ type house struct {
 	seen     map[string]bool
 	lines    map[string][]reconcile.Line // by channel
 	n        int
+	took     []ledger.Transfer // by the last event
 }
 
 const shards = 3
@@ -82,19 +83,19 @@ func (h *house) post(t testing.TB, e *events.Event, shard int32) {
 	}
 	before := h.payments[e.PaymentID]
 	step := payments.Plan(&events.Decision{Event: *e, Verdict: verdict}, shard, before, payments.Standard{Fees: payments.StandardFees()})
-	next, took := step.Next, step.Transfers
+	next := step.Next
+	h.took = nil
 	if step.Code == "" {
-		code := h.apply(t, took)
+		code := h.apply(t, step.Transfers)
 		if code == ledger.InsufficientFunds && step.Otherwise != nil {
-			took = step.Otherwise
-			code = h.apply(t, took)
+			code = h.apply(t, step.Otherwise)
 		}
 		if code != ledger.OK {
-			next, took = step.Refused, nil
+			next = step.Refused
 		}
 	}
-	for i := range took {
-		h.note(&took[i], e)
+	for i := range h.took {
+		h.note(&h.took[i], e)
 	}
 	if next != nil {
 		h.payments[e.PaymentID] = next
@@ -113,7 +114,11 @@ func (h *house) apply(t testing.TB, linked []ledger.Transfer) ledger.Code {
 			}
 		}
 	}
-	return h.book.Apply(linked)
+	code := h.book.Apply(linked)
+	if code == ledger.OK {
+		h.took = linked
+	}
+	return code
 }
 
 // note keeps what moves on a clearing account, as the book's line.

@@ -35,6 +35,7 @@ type house struct {
 	seen     map[string]bool
 	lines    map[string][]reconcile.Line // by channel
 	n        int
+	took     []ledger.Transfer // by the last event
 }
 
 const shards = 3
@@ -81,17 +82,11 @@ func (h *house) post(t testing.TB, e *events.Event, shard int32) {
 		}
 	}
 	before := h.payments[e.PaymentID]
-	var took []ledger.Transfer
+	h.took = nil
 	_, next := payments.Plan(&events.Decision{Event: *e, Verdict: verdict}, shard, before, payments.Standard{Fees: payments.StandardFees()}, h.book.Funds).Post(
-		func(linked []ledger.Transfer) ledger.Code {
-			code := h.apply(t, linked)
-			if took = linked; code != ledger.OK {
-				took = nil
-			}
-			return code
-		})
-	for i := range took {
-		h.note(&took[i], e)
+		func(linked []ledger.Transfer) ledger.Code { return h.apply(t, linked) })
+	for i := range h.took {
+		h.note(&h.took[i], e)
 	}
 	if next != nil {
 		h.payments[e.PaymentID] = next
@@ -110,7 +105,11 @@ func (h *house) apply(t testing.TB, linked []ledger.Transfer) ledger.Code {
 			}
 		}
 	}
-	return h.book.Apply(linked)
+	code := h.book.Apply(linked)
+	if code == ledger.OK {
+		h.took = linked
+	}
+	return code
 }
 
 // note keeps what moves on a clearing account, as the book's line.

@@ -398,6 +398,11 @@ func TestMistakesAreAnswered(t *testing.T) {
 		{"rules snooze a customer=C1 --reason x --for 90x", 1, "write 30m, 24h or 90d"},
 		{"lists show --data /nonexistent", 1, "give --kafka"},
 		{"explain payments/0/1 --data /nonexistent", 1, "give --clickhouse"},
+		{"settlement check nowhere.yaml", 1, "there is no such file"},
+		{"settlement check go.mod", 1, "go.mod"},
+		{"settlement calendar --year 26", 1, "give 1970 to 9998"},
+		{"settlement run --data /nonexistent", 1, "give --kafka"},
+		{"settlement run --data /nonexistent --settlement nowhere.yaml", 1, "--settlement nowhere.yaml: there is no such file"},
 	}
 	for _, c := range cases {
 		t.Run(c.args, func(t *testing.T) {

@@ -160,6 +160,9 @@ func (r *reader) file(body rules.Node) {
 	if r.terms.Name == "" && r.Err() == nil {
 		r.Fail(body, "it has no name: begin it with settlement: NAME")
 	}
+	if r.Err() != nil {
+		return
+	}
 	r.convention = r.conventionOf(parts["convention"])
 	r.terms.House = r.account(parts["house"], "house")
 	r.calendars(parts["calendars"])

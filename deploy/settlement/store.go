@@ -138,7 +138,7 @@ func (o Options) until(c settlement.CutOffs, clock time.Time) (settlement.Day, e
 	if o.Until == 0 {
 		return c.Last(clock), nil
 	}
-	day := settlement.Days{c.Calendar}.Adjust(o.Until, settlement.Preceding)
+	day := c.Until(o.Until)
 	at := c.At(day)
 	switch {
 	case !at.After(clock):

@@ -1309,11 +1309,12 @@ type settlementRunCommand struct {
 	config.Config
 	CutOff time.Time `name:"cutoff" help:"Business day whose cut-off is the last, 2026-01-31. Default: the last that the book has passed." format:"2006-01-02" placeholder:"DATE"`
 	Anyway bool      `help:"Although shards of the book have not passed the cut-off: what comes late falls into the next batch."`
+	New    bool      `name:"new-terms" help:"By terms of another name than the last batch's."`
 	Out    string    `help:"Folder for payout files of what the book has posted, CSV and pain.001. Default: none are made." placeholder:"FOLDER"`
 }
 
 func (c *settlementRunCommand) Run(e *environment) error {
-	return house.Settle(e.ctx, c.Config, house.SettleOptions{CutOff: c.CutOff, Anyway: c.Anyway, Folder: c.Out, Out: e.out, Progress: house.Progress(e.err), Log: c.Logger(e.err)})
+	return house.Settle(e.ctx, c.Config, house.SettleOptions{CutOff: c.CutOff, Anyway: c.Anyway, NewTerms: c.New, Folder: c.Out, Out: e.out, Progress: house.Progress(e.err), Log: c.Logger(e.err)})
 }
 
 type settlementBatchesCommand struct {

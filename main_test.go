@@ -426,6 +426,11 @@ func TestMistakesAreAnswered(t *testing.T) {
 		{"channels show --data /nonexistent", 1, "give --kafka"},
 		{"channels route --amount 0 --data /nonexistent", 1, "--amount"},
 		{"explain payments/0/1 --data /nonexistent", 1, "give --clickhouse"},
+		{"settlement check nowhere.yaml", 1, "there is no such file"},
+		{"settlement check go.mod", 1, "go.mod"},
+		{"settlement calendar --year 26", 1, "give 1970 to 9998"},
+		{"settlement run --data /nonexistent", 1, "give --kafka"},
+		{"settlement run --data /nonexistent --settlement nowhere.yaml", 1, "--settlement nowhere.yaml: there is no such file"},
 	}
 	for _, c := range cases {
 		t.Run(c.args, func(t *testing.T) {

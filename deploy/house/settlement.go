@@ -56,6 +56,7 @@ func withSettlement(ctx context.Context, c config.Config, needs Engine, log *slo
 // SettleOptions says what to settle.
 type SettleOptions struct {
 	CutOff   time.Time // business day; zero: the last whose cut-off the book has passed
+	NewTerms bool      // although the batches so far were made by terms of another name
 	Anyway   bool
 	Folder   string // for payout files; "": none
 	Out      io.Writer
@@ -67,7 +68,7 @@ type SettleOptions struct {
 func Settle(ctx context.Context, c config.Config, o SettleOptions) error {
 	return withSettlement(ctx, c, Kafka|Postgres, o.Log, func(h *House, s *settlement.Store) error {
 		s.Progress = o.Progress
-		order := settlement.Options{Anyway: o.Anyway}
+		order := settlement.Options{Anyway: o.Anyway, Terms: o.NewTerms}
 		if !o.CutOff.IsZero() {
 			order.Until = reconcile.DayOf(o.CutOff)
 		}

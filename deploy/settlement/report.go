@@ -124,6 +124,9 @@ func PrintCalendar(w io.Writer, m *settlement.Merchant, year int) error {
 			continue
 		}
 		business++
+		if !m.CutOffs.Has(d) {
+			continue
+		}
 		worked := ""
 		if m.CutOffs.Weekend[d.Time().Weekday()] {
 			worked = "worked"

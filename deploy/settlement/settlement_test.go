@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -278,6 +279,11 @@ func TestMerchantsArePaid(t *testing.T) {
 	// Once more: nothing changes.
 	if again := w.settle(monday); again.Batches != 0 || again.Orders != 0 {
 		t.Fatalf("another run: %+v", again)
+	}
+	// By other terms: most likely a file that was forgotten.
+	other := &Store{Postgres: w.Postgres, Terms: settlement.Standard()}
+	if _, err := other.Settle(t.Context(), Options{Until: monday}); err == nil || !strings.Contains(err.Error(), "--new-terms") {
+		t.Errorf("other terms: %v", err)
 	}
 	// M2's bank sends the payout back: the next batch pays it again.
 	order := w.one("SELECT payout FROM settlement_batches WHERE party = 'M2'")
@@ -586,4 +592,56 @@ func TestRandomArrivals(t *testing.T) {
 	}
 	w.sound()
 	w.paidOut()
+}
+
+// What a person reads names what there is.
+func TestPrinted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var out strings.Builder
+	none := func() {
+		t.Helper()
+		for _, err := range []error{PrintBatches(&out, nil), PrintDue(&out, nil, monday), PrintFiles(&out, nil)} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	none()
+	w.day(monday, 20, 3, rand.New(rand.NewPCG(15, 16)))
+	w.settle(monday)
+	if _, err := w.MakeFiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := w.Batches(t.Context(), "M0", 0)
+	if err != nil || len(rows) != 1 {
+		t.Fatal(rows, err)
+	}
+	due, err := w.Due(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := w.Files(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row, items, err := w.Show(t.Context(), rows[0].ID, 3)
+	if err != nil || len(items) != 3 {
+		t.Fatal(items, err)
+	}
+	for _, err := range []error{PrintBatches(&out, rows), PrintDue(&out, due, monday+9), PrintFiles(&out, files), PrintBatch(&out, &row, items),
+		PrintCalendar(&out, w.Terms.Of("M0"), 2026), JSON(&out, rows)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{"there is no batch yet", "M0", "overdue by 7 days", "payouts-bank_transfer-2026-03-03-1", "more; --all shows them", "2026-12-31  Thu  2027-01-01 00:00 UTC  2027-01-01",
+		"261 business days", `"party": "M0"`, "CNY"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+	if _, _, err := w.Show(t.Context(), 99, 0); err == nil || !strings.Contains(err.Error(), "there is no batch 99") {
+		t.Error(err)
+	}
 }

@@ -73,6 +73,7 @@ func (s *Store) alone(ctx context.Context, do func(*pgx.Conn) error) error {
 // Options says what to settle.
 type Options struct {
 	Until  settlement.Day // business day whose cut-off is the last; 0: the last that the book has passed
+	Terms  bool           // although the batches so far were made by terms of another name
 	Anyway bool           // although shards have not passed it: what comes late falls into the next batch
 }
 
@@ -89,6 +90,9 @@ type Outcome struct {
 // changes nothing. Batches are written some hundred at a time: a run that was killed goes on where it was.
 func (s *Store) Settle(ctx context.Context, o Options) (out Outcome, err error) {
 	err = s.alone(ctx, func(conn *pgx.Conn) error {
+		if err := s.sameTerms(ctx, conn, o); err != nil {
+			return err
+		}
 		if out.Clock, err = clock(ctx, conn, o.Anyway); err != nil {
 			return err
 		}
@@ -101,6 +105,17 @@ func (s *Store) Settle(ctx context.Context, o Options) (out Outcome, err error) 
 		return nil
 	})
 	return out, err
+}
+
+// sameTerms refuses terms of another name than the last batch's: most likely the file was forgotten, and merchants would be paid
+// what was to be held back.
+func (s *Store) sameTerms(ctx context.Context, conn *pgx.Conn, o Options) error {
+	var last *string
+	err := conn.QueryRow(ctx, "SELECT (SELECT terms FROM settlement_batches ORDER BY id DESC LIMIT 1)").Scan(&last)
+	if err != nil || last == nil || *last == s.Terms.Name || o.Terms {
+		return err
+	}
+	return fmt.Errorf("the last batch was made by the terms %q, these are %q: give --settlement FILE, or --new-terms if they are meant", *last, s.Terms.Name)
 }
 
 // clock is the event time that every shard which has posted anything has passed; anyway: that one has.
@@ -123,7 +138,7 @@ func (o Options) until(c settlement.CutOffs, clock time.Time) (settlement.Day, e
 	if o.Until == 0 {
 		return c.Last(clock), nil
 	}
-	day := settlement.Days{c.Calendar}.Adjust(o.Until, settlement.Preceding)
+	day := c.Until(o.Until)
 	at := c.At(day)
 	switch {
 	case !at.After(clock):

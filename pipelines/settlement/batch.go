@@ -201,11 +201,10 @@ func (m *Merchant) nextDay(s *Standing, currency events.Currency, days piles, un
 	for _, d := range days.settles() {
 		consider(d)
 	}
-	own := Days{m.CutOffs.Calendar}
 	for _, h := range s.Held {
-		consider(own.Adjust(max(h.ReleaseOn, s.Day+1), Following))
+		consider(m.CutOffs.From(max(h.ReleaseOn, s.Day+1)))
 	}
-	if !found && (len(s.Refused) > 0 || m.pays(s.Carried, currency) > 0) && own.Business(until) {
+	if !found && (len(s.Refused) > 0 || m.pays(s.Carried, currency) > 0) && m.CutOffs.Has(until) {
 		consider(until)
 	}
 	return next, found

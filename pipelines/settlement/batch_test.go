@@ -17,7 +17,7 @@ var cny = events.MustCurrency("CNY")
 // anyMerchant draws terms.
 func anyMerchant(t *rapid.T) *Merchant {
 	m := &Merchant{
-		CutOffs: CutOffs{anyCalendar(t), rapid.IntRange(1, 24*60).Draw(t, "cut-off")}, After: rapid.IntRange(0, 3).Draw(t, "after"),
+		CutOffs: CutOffs{anyCalendar(t), rapid.IntRange(1, 24*60).Draw(t, "cut-off"), anyEvery(t)}, After: rapid.IntRange(0, 3).Draw(t, "after"),
 		Minimum: map[events.Currency]int64{cny: rapid.Int64Range(0, 500).Draw(t, "minimum")}, Convention: Convention(rapid.IntRange(0, 2).Draw(t, "convention")),
 	}
 	if rapid.Bool().Draw(t, "reserve") {
@@ -180,7 +180,7 @@ func TestEveryTransferIsSettledOnce(t *testing.T) {
 		b := &book{t: t, m: anyMerchant(t), begin: date("2011-03-01"), batchOf: map[int64]int{}}
 		for day := b.begin; day < b.begin+60; day += Day(rapid.IntRange(1, 6).Draw(t, "days")) {
 			b.post(day)
-			b.settle(Days{b.m.CutOffs.Calendar}.Adjust(day, Preceding))
+			b.settle(b.m.CutOffs.Until(day))
 		}
 		var settled, paid, held, released, open int64
 		for _, l := range b.lines {

@@ -134,35 +134,77 @@ func wall(t time.Time) time.Time {
 // Today is the day of a moment in the calendar's time zone.
 func (c *Calendar) Today(t time.Time) Day { return reconcile.DayOf(t.In(c.Location)) }
 
-// CutOffs are the cut-offs of one schedule: one on each business day.
+// Every says on which business days cut-offs are.
+type Every struct {
+	Weekly  bool         // once a week, on Weekday, or the last business day before it
+	Weekday time.Weekday // of Weekly
+	Monthly bool         // on the last business day of a month
+}
+
+// CutOffs are the cut-offs of one schedule: one on each business day, or on some of them.
 type CutOffs struct {
 	*Calendar
 	Minutes int // after midnight
+	Every   Every
+}
+
+// Has says whether a day has a cut-off.
+func (c CutOffs) Has(d Day) bool {
+	own := Days{c.Calendar}
+	switch {
+	case !c.Business(d):
+		return false
+	case c.Every.Weekly: // the weekday that comes next, or what stands for it
+		day := d + Day((c.Every.Weekday-d.Time().Weekday()+7)%7)
+		return own.Adjust(day, Preceding) == d
+	case c.Every.Monthly:
+		return own.Add(d, 1).Time().Month() != d.Time().Month()
+	}
+	return true
 }
 
 // At is a business day's cut-off: what happened before it is in.
 func (c CutOffs) At(d Day) time.Time { return c.Moment(d, c.Minutes) }
 
-// Takes is the business day whose cut-off is the first after a moment.
-func (c CutOffs) Takes(t time.Time) Day {
-	d := c.Today(t) - 2 // a cut-off at the end of a day is on the next, and the clock may have been put back
-	for !c.Business(d) || !c.At(d).After(t) {
+// From is the first day with a cut-off from a day on.
+func (c CutOffs) From(d Day) Day {
+	for n := 0; !c.Has(d) && n < maxScan; n++ {
 		d++
 	}
 	return d
 }
 
-// Last is the last business day whose cut-off has come by a moment.
-func (c CutOffs) Last(t time.Time) Day {
-	d := c.Today(t) + 1
-	for !c.Business(d) || c.At(d).After(t) {
+// Until is the last day with a cut-off up to a day.
+func (c CutOffs) Until(d Day) Day {
+	for n := 0; !c.Has(d) && n < maxScan; n++ {
 		d--
 	}
 	return d
 }
 
-// Next is the business day after a day.
-func (c CutOffs) Next(d Day) Day { return Days{c.Calendar}.Add(d, 1) }
+// maxScan bounds the days between two cut-offs: a month, and a calendar's longest time without a business day, twice.
+const maxScan = 31 + 2*maxClosed
+
+// Takes is the day whose cut-off is the first after a moment.
+func (c CutOffs) Takes(t time.Time) Day {
+	d := c.From(c.Today(t) - 2) // a cut-off at the end of a day is on the next, and the clock may have been put back
+	for !c.At(d).After(t) {
+		d = c.From(d + 1)
+	}
+	return d
+}
+
+// Last is the last day whose cut-off has come by a moment.
+func (c CutOffs) Last(t time.Time) Day {
+	d := c.Until(c.Today(t) + 1)
+	for c.At(d).After(t) {
+		d = c.Until(d - 1)
+	}
+	return d
+}
+
+// Next is the first day with a cut-off after a day.
+func (c CutOffs) Next(d Day) Day { return c.From(d + 1) }
 
 // check refuses a calendar with too many days in a row that are no business days.
 func (c *Calendar) check() error {

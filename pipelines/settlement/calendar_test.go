@@ -112,19 +112,38 @@ func TestCutOffIsWhatTheClockShows(t *testing.T) {
 	})
 }
 
+func anyEvery(t *rapid.T) Every {
+	return rapid.SampledFrom([]Every{{}, {}, {Monthly: true}, {Weekly: true, Weekday: time.Friday}, {Weekly: true, Weekday: time.Sunday}}).Draw(t, "every")
+}
+
+// naiveHas goes through the days by the definition: the weekday itself, or the last business day before it; a month's last one.
+func naiveHas(c CutOffs, d Day) bool {
+	if !c.Business(d) || !c.Every.Weekly && !c.Every.Monthly {
+		return c.Business(d)
+	}
+	for next := d; ; next++ { // until another business day: d stands for those between
+		if next > d && c.Business(next) {
+			return c.Every.Monthly && next.Time().Month() != d.Time().Month()
+		}
+		if c.Every.Weekly && next.Time().Weekday() == c.Every.Weekday {
+			return true
+		}
+	}
+}
+
 // Every moment is in the first business day's cut-off after it, and Last and Takes agree about where one ends.
 func TestEveryMomentHasOneCutOff(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		c := CutOffs{anyCalendar(t), rapid.IntRange(1, 24*60).Draw(t, "minutes")}
+		c := CutOffs{anyCalendar(t), rapid.IntRange(1, 24*60).Draw(t, "minutes"), anyEvery(t)}
 		at := date("2011-02-01").Time().Add(time.Duration(rapid.Int64Range(0, 600*24*60*60).Draw(t, "at")) * time.Second)
 		if rapid.Bool().Draw(t, "on a cut-off") {
 			at = c.At(c.Takes(at))
 		}
 		var want, last Day
-		for d := date("2011-01-10"); want == 0; d++ {
+		for d := date("2010-11-10"); want == 0; d++ {
 			switch {
-			case !c.Business(d):
+			case !naiveHas(c, d):
 			case c.At(d).After(at):
 				want = d
 			default:
@@ -147,7 +166,7 @@ func TestKnownDates(t *testing.T) {
 	for d := date("2026-02-16"); d <= date("2026-02-23"); d++ {
 		china.Holidays[d] = true
 	}
-	berlin := CutOffs{&Calendar{Location: zone(t, "Europe/Berlin")}, 150}
+	berlin := CutOffs{&Calendar{Location: zone(t, "Europe/Berlin")}, 150, Every{}}
 	for _, c := range []struct {
 		what      string
 		got, want any
@@ -159,6 +178,9 @@ func TestKnownDates(t *testing.T) {
 		{"month end, modified following", Days{terms.Calendars["utc"]}.Adjust(date("2026-05-30"), ModifiedFollowing), date("2026-05-29")},
 		{"half past two that is skipped", berlin.At(date("2026-03-29")), time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC)},
 		{"half past two that comes twice", berlin.At(date("2026-10-25")), time.Date(2026, 10, 25, 0, 30, 0, 0, time.UTC)},
+		{"weekly on a Friday that is a holiday", CutOffs{china, 1440, Every{Weekly: true, Weekday: time.Friday}}.From(date("2026-02-10")), date("2026-02-13")},
+		{"and the one of the festival's week", CutOffs{china, 1440, Every{Weekly: true, Weekday: time.Friday}}.From(date("2026-02-14")), date("2026-02-14")},
+		{"a month's end on a Sunday", CutOffs{terms.Calendars["utc"], 1440, Every{Monthly: true}}.From(date("2026-05-01")), date("2026-05-29")},
 		{"midnight UTC", terms.Merchant.CutOffs.At(date("2026-03-06")), time.Date(2026, 3, 7, 0, 0, 0, 0, time.UTC)},
 	} {
 		if c.got != c.want {

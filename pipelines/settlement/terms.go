@@ -160,6 +160,9 @@ func (r *reader) file(body rules.Node) {
 	if r.terms.Name == "" && r.Err() == nil {
 		r.Fail(body, "it has no name: begin it with settlement: NAME")
 	}
+	if r.Err() != nil {
+		return
+	}
 	r.convention = r.conventionOf(parts["convention"])
 	r.terms.House = r.account(parts["house"], "house")
 	r.calendars(parts["calendars"])
@@ -327,8 +330,10 @@ func (r *reader) schedule(e rules.Entry, at *CutOffs, after *int) bool {
 	switch e.Key {
 	case "calendar":
 		if c := r.calendar(e.Value); c != nil {
-			*at = CutOffs{c, c.CutOff}
+			at.Calendar, at.Minutes = c, c.CutOff
 		}
+	case "cut_offs":
+		*at = CutOffs{at.Calendar, at.Minutes, r.every(e.Value)}
 	case "cycle":
 		text := r.Text(e.Value, "cycle")
 		n, err := strconv.Atoi(strings.TrimPrefix(text, "T+"))
@@ -343,6 +348,23 @@ func (r *reader) schedule(e rules.Entry, at *CutOffs, after *int) bool {
 	return true
 }
 
+// every reads how often cut-offs are: "daily", a day of the week, "month_end".
+func (r *reader) every(n rules.Node) Every {
+	text := r.Text(n, "cut_offs")
+	words := []string{"daily", "month_end"}
+	for d := time.Sunday; d <= time.Saturday; d++ {
+		name := strings.ToLower(d.String())
+		if text == name {
+			return Every{Weekly: true, Weekday: d}
+		}
+		words = append(words, name)
+	}
+	if text != "daily" && text != "month_end" {
+		r.Fail(n, "cut_offs: %q; give daily, month_end or a day of the week%s", text, rules.Suggest(text, words))
+	}
+	return Every{Monthly: text == "month_end"}
+}
+
 func (r *reader) calendar(n rules.Node) *Calendar {
 	name := r.Text(n, "calendar")
 	c := r.terms.Calendars[name]
@@ -354,7 +376,7 @@ func (r *reader) calendar(n rules.Node) *Calendar {
 
 func (r *reader) merchant(n rules.Node, m *Merchant) {
 	var cutOff rules.Node
-	for _, e := range r.Mapping(n, "a merchant's terms", []string{"calendar", "cut_off", "cycle", "convention", "minimum", "reserve", "payout"}) {
+	for _, e := range r.Mapping(n, "a merchant's terms", []string{"calendar", "cut_off", "cut_offs", "cycle", "convention", "minimum", "reserve", "payout"}) {
 		switch {
 		case r.schedule(e, &m.CutOffs, &m.After):
 		case e.Key == "cut_off":
@@ -465,7 +487,7 @@ func iban(text string) bool {
 
 func (r *reader) channel(n rules.Node, c *Channel) {
 	var cutOff rules.Node
-	for _, e := range r.Mapping(n, "a channel's terms", []string{"calendar", "cut_off", "cycle", "fee", "pays"}) {
+	for _, e := range r.Mapping(n, "a channel's terms", []string{"calendar", "cut_off", "cut_offs", "cycle", "fee", "pays"}) {
 		switch {
 		case r.schedule(e, &c.CutOffs, &c.After):
 		case e.Key == "cut_off":

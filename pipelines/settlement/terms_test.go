@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/schemas/events"
 )
@@ -20,7 +21,7 @@ defaults:
   merchant: {calendar: china, cycle: T+1, minimum: {CNY: "1.00", JPY: "100"}, payout: {channel: bank, method: bank_transfer}}
   channel: {calendar: china, cycle: T+1}
 merchants:
-  M1: {cut_off: "12:30", minimum: {CNY: "5.00"}, reserve: {rate: "0.05", days: 180}, payout: {calendar: target, account: "6222 0212", bic: ICBKCNBJ}}
+  M1: {cut_off: "12:30", cut_offs: friday, minimum: {CNY: "5.00"}, reserve: {rate: "0.05", days: 180}, payout: {calendar: target, account: "6222 0212", bic: ICBKCNBJ}}
 channels:
   card: {calendar: target, cycle: T+2, pays: gross, fee: {basis_points: 55, fixed: {CNY: "0.10"}}}
 `
@@ -34,7 +35,7 @@ func TestTermsAreRead(t *testing.T) {
 	jpy := events.MustCurrency("JPY")
 	m, other, card := terms.Of("M1"), terms.Of("M2"), terms.OfChannel("card")
 	if m.CutOffs.Minutes != 750 || m.Minimum[cny] != 500 || m.Minimum[jpy] != 100 || m.Reserve != 50_000 || m.Held != 180 || m.Bank.Name != "target" || m.PaidBy != "bank" ||
-		m.Account.Number != "62220212" || m.Account.IBAN() || m.Convention != ModifiedFollowing {
+		m.Account.Number != "62220212" || m.Account.IBAN() || m.Convention != ModifiedFollowing || !m.CutOffs.Every.Weekly || m.CutOffs.Every.Weekday != time.Friday {
 		t.Errorf("%+v", m)
 	}
 	if other.CutOffs.Minutes != 23*60 || other.Minimum[cny] != 100 || other.Reserve != 0 || other.Bank != nil {
@@ -73,6 +74,7 @@ func TestMistakesInTerms(t *testing.T) {
 		{"method: bank_transfer", "method: cheque", `9:\d+: method: "cheque" is none`},
 		{"pays: gross", "pays: all", `14:\d+: pays: "all"; give net`},
 		{"basis_points: 55", "basis_points: 55555", `14:\d+: basis_points is a whole number from 0 to 10000`},
+		{"friday", "fridays", `12:\d+: cut_offs: "fridays"; give daily, month_end or a day of the week; did you mean friday\?`},
 		{"reserve:", "reserves:", `12:\d+: a merchant's terms has no "reserves"; did you mean reserve\?`},
 		{"  channel: {calendar: china, cycle: T+1}\n", "", "the merchant and the channel each need a calendar"},
 		{"weekend: [saturday, sunday]", "weekend: [monday, tuesday, wednesday, thursday, friday, saturday, sunday]", "every day of the week is weekend|without a business day"},

@@ -549,6 +549,43 @@ func TestAtOnce(t *testing.T) {
 	}
 }
 
+// A house whose Postgres user owns the tables and is no superuser reconciles too, and resolves what it has found.
+func TestOwnerReconciles(t *testing.T) {
+	t.Parallel()
+	env := enginestest.New(t, enginestest.Postgres)
+	db, err := pgx.Connect(t.Context(), env.PostgresURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close(context.Background()) }()
+	role := "owner_" + env.PostgresSchema
+	exec := func(ctx context.Context, sql string) {
+		if _, err := db.Exec(ctx, sql); err != nil {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	exec(t.Context(), "CREATE ROLE "+role+" LOGIN")
+	exec(t.Context(), "CREATE SCHEMA "+role+" AUTHORIZATION "+role)
+	defer exec(context.Background(), "DROP OWNED BY "+role+" CASCADE; DROP ROLE "+role)
+	url := strings.Replace(env.PostgresURL, "postgres://postgres@", "postgres://"+role+"@", 1)
+	w := &world{Store: &Store{strings.Replace(url, "search_path="+env.PostgresSchema, "search_path="+role, 1)}, t: t, dir: t.TempDir()}
+	if err := poster.Migrate(t.Context(), w.Postgres); err != nil {
+		t.Fatal(err)
+	}
+	if w.camt, err = statement.ParseProfile("bank.yaml", []byte("profile: bank\n")); err != nil {
+		t.Fatal(err)
+	}
+	exec(t.Context(), "INSERT INTO "+role+".accounts (key, type, currency, exponent, credit_normal, striped) VALUES ('clearing:bank_transfer/0:CNY', 'clearing', 'CNY', 2, false, true)")
+	w.reconcile(Order{Channel: "bank_transfer", Profile: w.camt, Path: w.xml("a.xml", []moved{{id: "X-1", amount: 1, day: today}})})
+	_, breaks := w.open("bank_transfer")
+	if len(breaks) != 1 {
+		t.Fatalf("%d breaks, want the line that the book does not have", len(breaks))
+	}
+	if _, err := w.Resolve(t.Context(), Resolution{Break: breaks[0].ID, By: "ben", Why: "agreed"}); err != nil {
+		t.Error(err)
+	}
+}
+
 // What was written stays, whoever writes; and a break stands where its steps have brought it.
 func TestDatabaseVetoes(t *testing.T) {
 	t.Parallel()

@@ -434,3 +434,26 @@ func TestPartiesAreAsked(t *testing.T) {
 		t.Errorf("%d in the wallet, %d in the reserve", h.balance("wallet:A:CNY"), h.balance("reserve:M:CNY"))
 	}
 }
+
+// TestVoidGivesEveryFeeBack: of a share that was refunded before too, as the code has it.
+func TestVoidGivesEveryFeeBack(t *testing.T) {
+	t.Parallel()
+	before := &payments.Payment{ID: "P", Customer: "A", Merchant: "M", Purpose: purchase, Method: wallet, Currency: cny, Amount: 30_000, Captured: 30_000,
+		Refunded: 10_000, Fee: 180, Shard: 3}
+	before.Shares = []payments.Share{{Merchant: "M", Amount: 20_000, Captured: 20_000, Fee: 120},
+		{Merchant: "N", Amount: 10_000, Captured: 10_000, Fee: 60, Back: 10_000}}
+	after := *before
+	after.Reversed = 20_000
+	after.Shares = []payments.Share{{Merchant: "M", Amount: 20_000, Captured: 20_000, Fee: 120, Back: 20_000},
+		{Merchant: "N", Amount: 10_000, Captured: 10_000, Fee: 60, Back: 10_000}}
+	got := Standard().Transfers(&payments.Occasion{Moment: payments.OnVoid, Event: &events.Event{Time: at}, Before: before, After: &after, Amount: 20_000})
+	back := map[ledger.AccountKey]int64{}
+	for _, x := range got {
+		if x.Kind == payments.KindFeeReturn {
+			back[x.Credit] += x.Amount
+		}
+	}
+	if want := (map[ledger.AccountKey]int64{"merchant:M:CNY": 120, "merchant:N:CNY": 60}); !reflect.DeepEqual(back, want) || after.Fee != 180 {
+		t.Errorf("%v goes back, %d stands", back, after.Fee)
+	}
+}

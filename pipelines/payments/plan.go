@@ -423,7 +423,7 @@ func (c *plan) short(transfers []ledger.Transfer) (short []bool) {
 	for i := range transfers {
 		t := &transfers[i]
 		for j := range shares {
-			if t.Debit != c.p.to(shares[j].Merchant) {
+			if t.Balancing != 0 || t.Debit != c.p.to(shares[j].Merchant) { // a balancing one takes what there is
 				continue
 			}
 			if f := c.funds(t.Debit); f != math.MaxInt64 && f+moved[t.Debit] < t.Amount {

@@ -116,10 +116,15 @@ func (w *work) addFee(i int, by int64) {
 	}
 }
 
-// returned is how much of what stands on a part goes back.
-func (x *part) returned(how way, stands int64) int64 {
+// returned is how much of what stands on a part goes back. With a payment that is cancelled everything does that is not kept, of
+// shares that were refunded before too.
+func (x *part) returned(how way, stands int64, cancelled bool) int64 {
 	switch {
-	case how == keep, how == all && x.left > 0, x.before <= 0, x.left >= x.before:
+	case how == keep:
+		return 0
+	case cancelled && x.left <= 0:
+		return stands
+	case how == all && x.left > 0, x.before <= 0, x.left >= x.before:
 		return 0
 	case x.left <= 0:
 		return stands
@@ -135,12 +140,16 @@ func portion(n, of, whole int64) int64 {
 	return int64(min(q, uint64(n)))
 }
 
+// cancelled says whether the payment ends as if it had never been.
+func (w *work) cancelled() bool {
+	return w.o.Moment == payments.OnVoid || w.o.Moment == payments.OnFailure
+}
+
 // feesBack gives payees what goes back of their fees. Once a payment is cancelled Fee says what was kept: it stays as it was.
 func (w *work) feesBack(returns int) {
-	cancelled := w.o.Moment == payments.OnVoid || w.o.Moment == payments.OnFailure
-	currency := payeeCurrency(w.p)
+	cancelled, currency := w.cancelled(), payeeCurrency(w.p)
 	for i := range w.parts {
-		back := w.parts[i].returned(w.r.feeBack[returns], w.shareFee(i))
+		back := w.parts[i].returned(w.r.feeBack[returns], w.shareFee(i), cancelled)
 		if back == 0 {
 			continue
 		}
@@ -161,7 +170,7 @@ func (w *work) effectsBack(returns int) (later []ledger.Transfer) {
 		x := w.p.Effects[i]
 		how, kind := w.rule(x.Rule, returns)
 		of, toPayee := w.of(&x)
-		back := of.returned(how, x.Amount)
+		back := of.returned(how, x.Amount, w.cancelled())
 		currency, known := x.Debit.Currency()
 		if back == 0 || !known {
 			continue

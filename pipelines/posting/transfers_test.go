@@ -45,6 +45,12 @@ func newHouse(post payments.Postings) *house {
 }
 
 func (h *house) apply(d *events.Decision) (string, payments.Step) {
+	steps := len(h.book.Steps())
+	h.book.Advance(3, d.Event.Time)
+	for _, s := range h.book.Steps()[steps:] {
+		id := payments.HeldBy(s.Pending)
+		h.payments[id] = h.payments[id].Expire(d.Event.Time)
+	}
 	step := payments.Plan(d, 3, h.payments[d.Event.PaymentID], h.post, h.book.Funds)
 	code, next := step.Post(h.enter)
 	if next != nil {
@@ -79,25 +85,6 @@ func decision(kind events.Kind, id string, amount int64, purpose eventsv1.Paymen
 	}}
 }
 
-// drawDecision draws one event of a life.
-func drawDecision(t *rapid.T, purpose eventsv1.PaymentPurpose, method eventsv1.PaymentMethod) *events.Decision {
-	kinds := []events.Kind{events.PaymentInitiated, events.PaymentAuthorized, events.PaymentCaptured, events.PaymentCaptured, events.PaymentVoided,
-		events.PaymentRefunded, events.PaymentRefunded, events.PaymentChargedBack, events.PaymentSettled, events.PaymentFailed,
-		events.PaymentRerouted, events.PaymentDisputed, events.PaymentEvidenceSubmitted, events.PaymentDisputeDecided, events.PaymentRepresented}
-	d := decision(rapid.SampledFrom(kinds).Draw(t, "kind"), "P", rapid.Int64Range(1, 40_000).Draw(t, "amount"), purpose, method)
-	if d.Event.Kind == events.PaymentRerouted {
-		d.Event.PaymentChannel = rapid.SampledFrom([]string{"acquirer-a", "acquirer-b"}).Draw(t, "channel")
-	}
-	d.Event.RespondBy, d.Event.Outcome = at.AddDate(0, 0, 7), eventsv1.DisputeOutcome(rapid.IntRange(1, 2).Draw(t, "outcome"))
-	d.Tier = rapid.SampledFrom([]string{"", "gold", "platinum"}).Draw(t, "tier")
-	d.Verdict = rapid.SampledFrom([]events.Verdict{events.Approve, events.Approve, events.Approve, events.Observed, events.Decline}).Draw(t, "verdict")
-	return d
-}
-
-func drawLife(t *rapid.T) (eventsv1.PaymentPurpose, eventsv1.PaymentMethod) {
-	return eventsv1.PaymentPurpose(rapid.IntRange(1, 8).Draw(t, "purpose")), eventsv1.PaymentMethod(rapid.IntRange(1, 4).Draw(t, "method"))
-}
-
 // TestStandardIsStandard: for whatever happens to payments, the shipped rules plan what the code plans, transfer by transfer.
 func TestStandardIsStandard(t *testing.T) {
 	t.Parallel()
@@ -108,42 +95,75 @@ func TestStandardIsStandard(t *testing.T) {
 	})
 }
 
-// otherSide gives some payments that begin several merchants or another currency.
-func otherSide(t *rapid.T, e *events.Event) {
-	if e.Kind != events.PaymentInitiated && e.Kind != events.PaymentAuthorized || e.Amount < 2 {
-		return
-	}
-	switch rapid.IntRange(0, 2).Draw(t, "other side") {
-	case 0:
-		if e.Purpose == purchase {
-			first := rapid.Int64Range(1, e.Amount-1).Draw(t, "first share")
-			e.Splits = []events.Split{{MerchantID: "M", Amount: first}, {MerchantID: "N", Amount: e.Amount - first}}
-		}
-	case 1:
-		x := events.Exchange{Currency: usd, Rate: "0.1404"}
-		if x.Amount, _ = events.Convert(e.Amount, e.Currency, usd, x.Rate); x.Amount > 0 {
-			e.Exchange = x
-		}
-	}
-}
-
 func standardLife(t *rapid.T) {
 	code, file := newHouse(payments.Standard{Fees: payments.StandardFees()}), newHouse(Standard())
 	for _, h := range []*house{code, file} {
 		h.apply(decision(events.PaymentInitiated, "opening", 30_000, topUp, bank))
 	}
-	purpose, method := drawLife(t)
-	for range rapid.IntRange(1, 10).Draw(t, "events") {
-		d := drawDecision(t, purpose, method)
-		d.Event.AccountID = rapid.SampledFrom([]string{"", "", "", "savings"}).Draw(t, "account")
-		d.Event.Source = rapid.SampledFrom([]string{"app", "sluice/settlement"}).Draw(t, "source")
-		otherSide(t, &d.Event)
+	life := drawWholeLife(t)
+	for i := range rapid.IntRange(1, 12).Draw(t, "events") {
+		d := life.event(t, i == 0)
 		wantCode, want := code.apply(d)
 		gotCode, got := file.apply(d)
 		if gotCode != wantCode || !reflect.DeepEqual(got, want) {
 			t.Fatalf("%s %d\nby the file %s %+v\nby the code %s %+v", d.Event.Kind, d.Event.Amount, gotCode, got, wantCode, want)
 		}
 	}
+}
+
+// wholeLife is what all events of one payment have in common.
+type wholeLife struct {
+	purpose  eventsv1.PaymentPurpose
+	method   eventsv1.PaymentMethod
+	amount   int64
+	splits   []events.Split
+	exchange events.Exchange
+	now      time.Time
+}
+
+func drawWholeLife(t *rapid.T) *wholeLife {
+	l := &wholeLife{purpose: eventsv1.PaymentPurpose(rapid.IntRange(1, 8).Draw(t, "purpose")), method: eventsv1.PaymentMethod(rapid.IntRange(1, 4).Draw(t, "method")),
+		amount: rapid.Int64Range(3, 20_000).Draw(t, "whole"), now: at}
+	if rapid.Bool().Draw(t, "buys") {
+		l.purpose = purchase
+	}
+	switch shape := rapid.IntRange(0, 2).Draw(t, "shape"); {
+	case shape == 1 && l.purpose == purchase:
+		first := rapid.Int64Range(1, l.amount-1).Draw(t, "first")
+		l.splits = []events.Split{{MerchantID: "M", Amount: first}, {MerchantID: "N", Amount: l.amount - first}}
+	case shape == 2:
+		l.exchange = events.Exchange{Currency: usd, Amount: rapid.Int64Range(1, 30_000).Draw(t, "exchanged"), Rate: "1"}
+	}
+	return l
+}
+
+func (l *wholeLife) event(t *rapid.T, first bool) *events.Decision {
+	kinds := []events.Kind{events.PaymentInitiated, events.PaymentAuthorized, events.PaymentCaptured, events.PaymentCaptured, events.PaymentVoided,
+		events.PaymentRefunded, events.PaymentRefunded, events.PaymentChargedBack, events.PaymentSettled, events.PaymentFailed, events.PaymentRerouted,
+		events.PaymentDisputed, events.PaymentDisputed, events.PaymentEvidenceSubmitted, events.PaymentDisputeDecided, events.PaymentDisputeDecided, events.PaymentRepresented}
+	if first {
+		kinds = kinds[:2]
+	}
+	d := decision(rapid.SampledFrom(kinds).Draw(t, "kind"), "P", rapid.Int64Range(1, l.amount).Draw(t, "amount"), l.purpose, l.method)
+	e := &d.Event
+	d.Tier = rapid.SampledFrom([]string{"", "gold", "platinum"}).Draw(t, "tier")
+	d.Verdict = rapid.SampledFrom([]events.Verdict{events.Approve, events.Approve, events.Approve, events.Observed, events.Decline}).Draw(t, "verdict")
+	l.now = l.now.Add(time.Duration(rapid.SampledFrom([]int{0, 0, 1, 100}).Draw(t, "hours")) * time.Hour)
+	e.Time, e.RespondBy, e.Evidence = l.now, l.now.Add(48*time.Hour), "file"
+	e.Outcome = eventsv1.DisputeOutcome(rapid.IntRange(1, 2).Draw(t, "outcome"))
+	e.AccountID = rapid.SampledFrom([]string{"", "", "", "savings"}).Draw(t, "account")
+	if payments.HouseOwn(l.purpose) {
+		e.Source = payments.HouseSource + "settlement"
+	}
+	if e.Kind == events.PaymentRerouted {
+		e.PaymentChannel = rapid.SampledFrom([]string{"acme", "bolt"}).Draw(t, "channel")
+	}
+	if e.Kind == events.PaymentInitiated || e.Kind == events.PaymentAuthorized {
+		e.Amount, e.Splits, e.Exchange = l.amount, l.splits, l.exchange
+	} else if len(l.splits) > 0 && rapid.IntRange(0, 3).Draw(t, "named") == 0 {
+		e.MerchantID = "N"
+	}
+	return d
 }
 
 // TestRewardsStandAsTheyShould: whatever happens to a payment by the rewards pack, what stands of its effects is what rules and the
@@ -157,10 +177,11 @@ func TestRewardsStandAsTheyShould(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHouse(rewards)
 		h.apply(decision(events.PaymentInitiated, "opening", 30_000, topUp, bank))
-		purpose, method := drawLife(t)
+		life := drawWholeLife(t)
+		purpose, method := life.purpose, life.method
 		start := len(h.book.Posted())
-		for range rapid.IntRange(1, 10).Draw(t, "events") {
-			d := drawDecision(t, purpose, method)
+		for i := range rapid.IntRange(1, 12).Draw(t, "events") {
+			d := life.event(t, i == 0)
 			if rapid.IntRange(0, 3).Draw(t, "spends") == 0 { // points and cashback are gone before they could be taken back
 				points := h.balance("points:A:CNY")
 				if points > 0 {
@@ -208,8 +229,20 @@ func checkRewards(t *rapid.T, h *house, p *payments.Payment, start int) {
 	}
 	cancelled := p.Status == payments.Voided || p.Status == payments.Failed
 	if p.Purpose == purchase && p.Captured > 0 && !cancelled {
-		if most := (p.Captured*6 + 500) / 1000; p.Fee > most || p.Fee < (p.Captured*4+500)/1000 {
-			t.Fatalf("of %d captured %d is kept", p.Captured, p.Fee)
+		captured := []int64{p.Captured}
+		if len(p.Shares) > 0 {
+			captured = nil
+			for _, x := range p.Shares {
+				captured = append(captured, x.Captured)
+			}
+		}
+		least, most := int64(0), int64(0)
+		for _, n := range captured {
+			n = p.PayeeAmount(n)
+			least, most = least+(n*4+500)/1000, most+(n*6+500)/1000
+		}
+		if p.Fee < least || p.Fee > most {
+			t.Fatalf("of %v captured %d is kept, want %d to %d", captured, p.Fee, least, most)
 		}
 		if tax := stands["tax-on-fee"]; tax > p.Fee {
 			t.Fatalf("the tax on %d is %d", p.Fee, tax)
@@ -432,5 +465,48 @@ func TestPartiesAreAsked(t *testing.T) {
 	}
 	if h.balance("wallet:A:CNY") != 1000 || h.balance("bank:house-bank/3:CNY") != 0 || h.balance("reserve:M:CNY") != 0 || h.balance("clearing:card/3:CNY") != 0 {
 		t.Errorf("%d in the wallet, %d in the reserve", h.balance("wallet:A:CNY"), h.balance("reserve:M:CNY"))
+	}
+}
+
+// TestVoidGivesEveryFeeBack: of a share that was refunded before too, as the code has it.
+func TestVoidGivesEveryFeeBack(t *testing.T) {
+	t.Parallel()
+	before := &payments.Payment{ID: "P", Customer: "A", Merchant: "M", Purpose: purchase, Method: wallet, Currency: cny, Amount: 30_000, Captured: 30_000,
+		Refunded: 10_000, Fee: 180, Shard: 3}
+	before.Shares = []payments.Share{{Merchant: "M", Amount: 20_000, Captured: 20_000, Fee: 120},
+		{Merchant: "N", Amount: 10_000, Captured: 10_000, Fee: 60, Back: 10_000}}
+	after := *before
+	after.Reversed = 20_000
+	after.Shares = []payments.Share{{Merchant: "M", Amount: 20_000, Captured: 20_000, Fee: 120, Back: 20_000},
+		{Merchant: "N", Amount: 10_000, Captured: 10_000, Fee: 60, Back: 10_000}}
+	got := Standard().Transfers(&payments.Occasion{Moment: payments.OnVoid, Event: &events.Event{Time: at}, Before: before, After: &after, Amount: 20_000})
+	back := map[ledger.AccountKey]int64{}
+	for _, x := range got {
+		if x.Kind == payments.KindFeeReturn {
+			back[x.Credit] += x.Amount
+		}
+	}
+	if want := (map[ledger.AccountKey]int64{"merchant:M:CNY": 120, "merchant:N:CNY": 60}); !reflect.DeepEqual(back, want) || after.Fee != 180 {
+		t.Errorf("%v goes back, %d stands", back, after.Fee)
+	}
+}
+
+// TestFeeForAChargeBackIsNoLoss: the merchant who can pay back what was charged back, and no more, pays it; of the fee for it the house
+// takes what he then has.
+func TestFeeForAChargeBackIsNoLoss(t *testing.T) {
+	t.Parallel()
+	rewards, err := Load("rewards.yaml", RewardsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(rewards)
+	h.apply(decision(events.PaymentInitiated, "Q", 150, purchase, card)) // less the fee, it is what P lacks for its fee, and a little more
+	h.apply(decision(events.PaymentInitiated, "P", 10_000, purchase, card))
+	if code, _ := h.apply(decision(events.PaymentChargedBack, "P", 10_000, purchase, card)); code != "posted" {
+		t.Fatal(code)
+	}
+	if p := h.payments["P"]; p.Lost != 0 || h.balance("suspense/3:CNY") != 0 || h.balance("merchant:M:CNY") != 0 || h.balance("fees/3:CNY") != 148 {
+		t.Errorf("%d is lost, %d in suspense, %d with the merchant, %d in fees", p.Lost, h.balance("suspense/3:CNY"), h.balance("merchant:M:CNY"),
+			h.balance("fees/3:CNY"))
 	}
 }

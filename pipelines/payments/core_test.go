@@ -236,3 +236,17 @@ func TestHoldIDs(t *testing.T) {
 		}
 	})
 }
+
+// Which side a payment channel stands on is what the accounts say.
+func TestCleared(t *testing.T) {
+	t.Parallel()
+	for purpose := range eventsv1.PaymentPurpose_name {
+		for method := range eventsv1.PaymentMethod_name {
+			p := Payment{Customer: "A", Counterparty: "B", Merchant: "M", Currency: cny, Purpose: eventsv1.PaymentPurpose(purpose), Method: eventsv1.PaymentMethod(method), Channel: "north"}
+			pays, paid := p.cleared()
+			if clears := p.clearing(cny); pays != (p.from() == clears) || paid != (p.to("M") == clears) {
+				t.Errorf("%s by %s: %v, %v", p.Purpose, p.Method, pays, paid)
+			}
+		}
+	}
+}

@@ -195,13 +195,14 @@ func (c *plan) authorize() Step {
 
 // move posts a payment at once: from its source to whom it is for, and what is linked to that.
 func (c *plan) move() Step {
-	refused, next := c.p.clone(), c.p.clone()
-	refused.Status = Rejected
+	refused, next := c.p, c.p.clone()
 	next.Status, next.Captured = Posted, c.p.Amount
 	for i := range next.Shares {
 		next.Shares[i].Captured = next.Shares[i].Amount
 	}
-	return Step{Transfers: c.transfers(OnMove, next, c.p.Amount), Next: next, Refused: refused}
+	step := Step{Transfers: c.transfers(OnMove, next, c.p.Amount), Next: next, Refused: refused}
+	refused.Status = Rejected
+	return step
 }
 
 // transfers are those of a moment that makes the payment next.

@@ -236,3 +236,73 @@ func TestHoldIDs(t *testing.T) {
 		}
 	})
 }
+
+// Which side a payment channel stands on is what the accounts say.
+func TestCleared(t *testing.T) {
+	t.Parallel()
+	for purpose := range eventsv1.PaymentPurpose_name {
+		for method := range eventsv1.PaymentMethod_name {
+			p := Payment{Customer: "A", Counterparty: "B", Merchant: "M", Currency: cny, Purpose: eventsv1.PaymentPurpose(purpose), Method: eventsv1.PaymentMethod(method), Channel: "north"}
+			pays, paid := p.cleared()
+			if clears := p.clearing(cny); pays != (p.from() == clears) || paid != (p.to("M") == clears) {
+				t.Errorf("%s by %s: %v, %v", p.Purpose, p.Method, pays, paid)
+			}
+		}
+	}
+}
+
+// greedy links something to every charge-back, failure and dispute that the book will not take.
+type greedy struct{ Standard }
+
+func (g greedy) Transfers(o *Occasion) []ledger.Transfer {
+	all := g.Standard.Transfers(o)
+	switch o.Moment {
+	case OnChargeBack, OnFailure, OnDispute, OnDisputeLost:
+		o.After.Effects = append(o.After.Effects, Effect{Rule: "greedy"})
+		return append(all, ledger.Transfer{Debit: "wallet:nobody:CNY", Credit: fees, Amount: 1, Currency: cny, Kind: "greed"})
+	}
+	return all
+}
+
+// A fact is in the book whatever is linked to it; what could not be linked is not on the payment.
+func TestFactsStandWhateverIsLinked(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []events.Kind{events.PaymentChargedBack, events.PaymentFailed, events.PaymentDisputed} {
+		h := newHouse()
+		h.postings = greedy{Standard{StandardFees()}}
+		h.apply(decision(events.PaymentInitiated, "P", 5000, with(purchase, card)))
+		if got := h.apply(decision(kind, "P", 3000)); got != "posted" {
+			t.Errorf("%s: %s", kind, got)
+		}
+		if p := h.payments["P"]; len(p.Effects) > 0 || kind == events.PaymentDisputed && h.balance(disputed) != 3000 || p.Lost != h.balance(suspense) {
+			t.Errorf("%s: %+v, suspense %d", kind, p, h.balance(suspense))
+		}
+	}
+}
+
+// As many merchants as a purchase may have stay within what the book links, at every event.
+func TestManyShares(t *testing.T) {
+	t.Parallel()
+	amounts := make([]int64, events.MaxSplits)
+	for i := range amounts {
+		amounts[i] = 1000
+	}
+	whole := int64(1000 * events.MaxSplits)
+	for _, last := range [][]*events.Decision{
+		{decision(events.PaymentFailed, "P", 1)},
+		{decision(events.PaymentChargedBack, "P", whole)},
+		{decision(events.PaymentRerouted, "P", 1, via("north"))},
+		{decision(events.PaymentDisputed, "P", whole/3), decision(events.PaymentFailed, "P", 1)},
+		{decision(events.PaymentDisputed, "P", whole/3), decision(events.PaymentChargedBack, "P", whole/4)},
+		{decision(events.PaymentDisputed, "P", whole/3), decision(events.PaymentDisputeDecided, "P", 1, outcome(lost)), decision(events.PaymentRepresented, "P", whole)},
+	} {
+		h := newHouse()
+		h.apply(decision(events.PaymentAuthorized, "P", whole, with(purchase, card), split(amounts...)))
+		h.apply(decision(events.PaymentCaptured, "P", whole/2+7))
+		for _, d := range last {
+			if got := h.apply(d); got != "posted" {
+				t.Errorf("%s: %s", d.Event.Kind, got)
+			}
+		}
+	}
+}

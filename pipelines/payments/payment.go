@@ -335,5 +335,14 @@ func (p *Payment) clearing(c events.Currency) ledger.AccountKey {
 
 // cleared says on which side of the payment a payment channel stands: it pays, or it is paid.
 func (p *Payment) cleared() (pays, paid bool) {
-	return p.from() == p.clearing(p.Currency), p.to(p.Merchant) == p.clearing(p.payeeCurrency())
+	switch p.Purpose {
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP:
+		return true, false
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_WITHDRAWAL, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT,
+		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
+		return false, true
+	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
+		return false, false
+	}
+	return p.Method != eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET, false
 }

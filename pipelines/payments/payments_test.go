@@ -37,10 +37,11 @@ var (
 type house struct {
 	book     *ledger.Book
 	payments map[string]*Payment
+	postings Postings
 }
 
 func newHouse() *house {
-	return &house{ledger.NewBook(0), map[string]*Payment{}}
+	return &house{ledger.NewBook(0), map[string]*Payment{}, Standard{StandardFees()}}
 }
 
 func (h *house) apply(d *events.Decision) string {
@@ -50,7 +51,7 @@ func (h *house) apply(d *events.Decision) string {
 		id := HeldBy(s.Pending)
 		h.payments[id] = h.payments[id].Expire(d.Event.Time)
 	}
-	code, next := Plan(d, 3, h.payments[d.Event.PaymentID], Standard{StandardFees()}, h.book.Funds).Post(h.post)
+	code, next := Plan(d, 3, h.payments[d.Event.PaymentID], h.postings, h.book.Funds).Post(h.post)
 	if next != nil {
 		h.payments[d.Event.PaymentID] = next
 	}

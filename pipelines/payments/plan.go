@@ -53,8 +53,8 @@ type Step struct {
 	Done string
 	// Transfers stand or fall together.
 	Transfers []ledger.Transfer
-	// Otherwise is posted instead if the book refuses Transfers for insufficient funds: a charge-back or a failure is a
-	// fact that the book has to show, whatever else is linked to it and whoever ends up paying. Nil where there is no other way.
+	// Otherwise is posted instead if the book refuses Transfers: a charge-back or a failure is a fact that the book has to show,
+	// whatever else is linked to it and whoever ends up paying. Nil where there is no other way.
 	Otherwise []ledger.Transfer
 	// Next is the payment once the transfers stand, or at once where there are none. Nil: as it was.
 	Next *Payment
@@ -71,7 +71,7 @@ func (s Step) Post(apply func([]ledger.Transfer) ledger.Code) (code string, next
 	}
 	next = s.Next
 	got := apply(s.Transfers)
-	if got == ledger.InsufficientFunds && s.Otherwise != nil {
+	if got != ledger.OK && s.Otherwise != nil {
 		got, next = apply(s.Otherwise), s.Instead
 	}
 	switch {
@@ -196,13 +196,14 @@ func (c *plan) authorize() Step {
 
 // move posts a payment at once: from its source to whom it is for, and what is linked to that.
 func (c *plan) move() Step {
-	refused, next := c.p.clone(), c.p.clone()
-	refused.Status = Rejected
+	refused, next := c.p, c.p.clone()
 	next.Status, next.Captured = Posted, c.p.Amount
 	for i := range next.Shares {
 		next.Shares[i].Captured = next.Shares[i].Amount
 	}
-	return Step{Transfers: c.transfers(OnMove, next, c.p.Amount), Next: next, Refused: refused}
+	step := Step{Transfers: c.transfers(OnMove, next, c.p.Amount), Next: next, Refused: refused}
+	refused.Status = Rejected
+	return step
 }
 
 // transfers are those of a moment that makes the payment next.

@@ -94,7 +94,7 @@ func (s Standard) Transfers(o *Occasion) []ledger.Transfer {
 	case OnSettle:
 		return nil
 	case OnMove:
-		return append(Main(o), s.fees(o.After)...)
+		return s.fees(Main(o), o.After)
 	case OnVoid, OnFailure:
 		return append(feesBack(o.After), Main(o)...) // first, so that the payee can pay with it
 	}
@@ -102,8 +102,7 @@ func (s Standard) Transfers(o *Occasion) []ledger.Transfer {
 }
 
 // fees takes from each payee what is due on all that has been captured for him and not yet kept, in his currency.
-func (s Standard) fees(p *Payment) []ledger.Transfer {
-	var all []ledger.Transfer
+func (s Standard) fees(all []ledger.Transfer, p *Payment) []ledger.Transfer {
 	for i, share := range p.shares() {
 		due := s.Fees.Fee(p.Purpose, p.Method, p.PayeeAmount(share.Captured))
 		if due <= share.Fee {

@@ -696,6 +696,7 @@ func (c *channelsCheckCommand) Run(e *environment) error {
 
 type channelsPublishCommand struct {
 	config.Config
+	author
 	File string `arg:"" help:"A file, or the shipped one: standard."`
 }
 
@@ -705,7 +706,7 @@ func (c *channelsPublishCommand) Run(e *environment) error {
 		return err
 	}
 	return withKafka(e, c.Config, func(h *house.House) error {
-		if err := h.PublishChannels(e.ctx, table); err != nil {
+		if err := h.PublishChannels(e.ctx, table, c.By); err != nil {
 			return err
 		}
 		fmt.Fprintf(e.out, "gates choose by %s\n", table.ID())
@@ -713,10 +714,13 @@ func (c *channelsPublishCommand) Run(e *environment) error {
 	})
 }
 
-type channelsOffCommand struct{ config.Config }
+type channelsOffCommand struct {
+	config.Config
+	author
+}
 
 func (c *channelsOffCommand) Run(e *environment) error {
-	return withKafka(e, c.Config, func(h *house.House) error { return h.EndChannels(e.ctx) })
+	return withKafka(e, c.Config, func(h *house.House) error { return h.EndChannels(e.ctx, c.By) })
 }
 
 type channelsShowCommand struct{ config.Config }

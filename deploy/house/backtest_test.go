@@ -17,6 +17,7 @@ import (
 
 	"sluice/deploy/config"
 	"sluice/pipelines/backtest"
+	"sluice/pipelines/routing"
 	"sluice/rules"
 	"sluice/rules/packs"
 	"sluice/schemas"
@@ -62,7 +63,8 @@ func TestBacktestOfWhatTheGateDecided(t *testing.T) {
 		for i := range batch {
 			e := batch[i].Event
 			want, known := published[e.Source+"/"+e.ID]
-			want.Latitude, want.Longitude, want.Located, want.Text = 0, 0, false, "" // no rule reads them
+			want.Latitude, want.Longitude, want.Located, want.Text = 0, 0, false, ""                                             // no rule reads them
+			want.Splits, want.Exchange, want.RespondBy, want.Outcome, want.Evidence = nil, events.Exchange{}, time.Time{}, 0, "" // nor these
 			if e.Kind.Family() == events.Behavior {
 				want.CustomerName = "" // the table has none
 			}
@@ -80,6 +82,26 @@ func TestBacktestOfWhatTheGateDecided(t *testing.T) {
 		t.Errorf("%d events, counted %d, published %d", seen, total, len(published))
 	}
 	r.sameAgain()
+}
+
+// A payment that no channel could carry was approved by the rules: that is what a backtest holds against.
+func TestARecordedDeclineOfRoutingIsTheRulesApproval(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		rules   []string
+		verdict events.Verdict
+		left    int
+		want    events.Verdict
+	}{
+		{[]string{"large", routing.RoutingRule}, events.Decline, 1, events.Approve},
+		{[]string{"large"}, events.Decline, 1, events.Decline},
+		{nil, events.Review, 0, events.Review},
+	} {
+		verdict := c.verdict
+		if left := withoutRouting(c.rules, &verdict); len(left) != c.left || verdict != c.want {
+			t.Errorf("%v %s: %v %s", c.rules, c.verdict, left, verdict)
+		}
+	}
 }
 
 // published are the events on the input topics, by source and id.

@@ -41,11 +41,18 @@ func LoadChannels(name string) (*routing.Table, error) {
 	return routing.Load(name, source)
 }
 
+// PublishedChannels is a table that gates choose by, and how it came there.
+type PublishedChannels struct {
+	*routing.Table
+	By string    // who published it, as they said; "" a house at its first start
+	At time.Time // when Kafka took it
+}
+
 // LiveChannels returns the table that gates choose by, nil where they choose nothing.
-func (h *House) LiveChannels(ctx context.Context) (*routing.Table, error) {
+func (h *House) LiveChannels(ctx context.Context) (*PublishedChannels, error) {
 	ctx, cancel := context.WithTimeout(ctx, channelsWait)
 	defer cancel()
-	var live *routing.Table
+	var live *PublishedChannels
 	err := h.controlRecords(ctx, schemas.Channels, func(r *kgo.Record) {
 		switch {
 		case string(r.Key) != schemas.ChannelsKey:
@@ -53,16 +60,28 @@ func (h *House) LiveChannels(ctx context.Context) (*routing.Table, error) {
 			live = nil
 		default:
 			if table, err := routing.Load("channels", r.Value); err == nil { // gates refuse the others too
-				live = table
+				live = &PublishedChannels{table, publishedBy(r), r.Timestamp}
 			}
 		}
 	})
 	return live, err
 }
 
-// PublishChannels lets every gate choose by a table. One that stands there with another text under the same or a later
+// headerBy is the record header that says who published channels.
+const headerBy = "by"
+
+func publishedBy(r *kgo.Record) string {
+	for _, h := range r.Headers {
+		if h.Key == headerBy {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
+// PublishChannels lets every gate choose by a table, on somebody's word. One that stands there with another text under the same or a later
 // version is not replaced: a decision names the version it was made by.
-func (h *House) PublishChannels(ctx context.Context, table *routing.Table) error {
+func (h *House) PublishChannels(ctx context.Context, table *routing.Table, by string) error {
 	live, err := h.LiveChannels(ctx)
 	if err != nil {
 		return err
@@ -74,22 +93,23 @@ func (h *House) PublishChannels(ctx context.Context, table *routing.Table) error
 	case live.Version >= table.Version:
 		return fmt.Errorf("%s is live with another text; give the file version: %d", live.ID(), live.Version+1)
 	}
-	return h.controlChannels(ctx, table.Source)
+	return h.controlChannels(ctx, table.Source, by)
 }
 
 // EndChannels lets gates choose no payment channel any more.
-func (h *House) EndChannels(ctx context.Context) error {
-	return h.controlChannels(ctx, []byte(schemas.ChannelsOff))
+func (h *House) EndChannels(ctx context.Context, by string) error {
+	return h.controlChannels(ctx, []byte(schemas.ChannelsOff), by)
 }
 
-func (h *House) controlChannels(ctx context.Context, value []byte) error {
+func (h *House) controlChannels(ctx context.Context, value []byte, by string) error {
 	s := h.Stream("channels")
 	client, err := s.Client()
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	record := &kgo.Record{Topic: s.Topic(schemas.Channels), Key: []byte(schemas.ChannelsKey), Value: value}
+	record := &kgo.Record{Topic: s.Topic(schemas.Channels), Key: []byte(schemas.ChannelsKey), Value: value,
+		Headers: []kgo.RecordHeader{{Key: headerBy, Value: []byte(by)}}}
 	if err := client.ProduceSync(ctx, record).FirstErr(); err != nil {
 		return fmt.Errorf("publish on the control topic %s: %w", record.Topic, err)
 	}
@@ -111,7 +131,7 @@ func (h *House) prepareChannels(ctx context.Context) error {
 	if err := h.controlRecords(reading, schemas.Channels, func(*kgo.Record) { published = true }); err != nil || published {
 		return err
 	}
-	return h.controlChannels(ctx, table.Source)
+	return h.controlChannels(ctx, table.Source, "")
 }
 
 // answered is the health of a table's channels at a moment, from ClickHouse.
@@ -171,14 +191,8 @@ func kindNames(of rules.Kinds) []string {
 var errNoChannels = errors.New("no payment channels are published, so the house chooses none; sluice channels publish FILE")
 
 // withHealth does something with the live table, or that of a file, and the health of its channels.
-func (h *House) withHealth(ctx context.Context, file string, at time.Time, do func(*routing.Table, *answered) error) error {
-	var table *routing.Table
-	var err error
-	if file != "" {
-		table, err = LoadChannels(file)
-	} else if table, err = h.LiveChannels(ctx); err == nil && table == nil {
-		err = errNoChannels
-	}
+func (h *House) withHealth(ctx context.Context, file string, at time.Time, do func(*PublishedChannels, *answered) error) error {
+	table, err := h.channelsOf(ctx, file)
 	if err != nil {
 		return err
 	}
@@ -189,17 +203,31 @@ func (h *House) withHealth(ctx context.Context, file string, at time.Time, do fu
 	defer db.Close()
 	ctx, cancel := context.WithTimeout(ctx, channelsWait)
 	defer cancel()
-	health, err := healthAt(ctx, db, table, at)
+	health, err := healthAt(ctx, db, table.Table, at)
 	if err != nil {
 		return err
 	}
 	return do(table, health)
 }
 
+// channelsOf returns the table of a file, or the live one.
+func (h *House) channelsOf(ctx context.Context, file string) (*PublishedChannels, error) {
+	if file != "" {
+		table, err := LoadChannels(file)
+		return &PublishedChannels{Table: table}, err
+	}
+	live, err := h.LiveChannels(ctx)
+	if err == nil && live == nil {
+		err = errNoChannels
+	}
+	return live, err
+}
+
 // ShowChannels prints the live table, each channel with how it fares.
 func (h *House) ShowChannels(ctx context.Context, w io.Writer) error {
-	return h.withHealth(ctx, "", time.Time{}, func(table *routing.Table, health *answered) error {
-		fmt.Fprintf(w, "%s; answers of the %s before %s; down below %s of at least %d; explore %s, probe %s\n\n", table.ID(), shortSpan(table.Window),
+	return h.withHealth(ctx, "", time.Time{}, func(table *PublishedChannels, health *answered) error {
+		fmt.Fprintf(w, "%s, published %s%s\n", table.ID(), table.At.UTC().Format(time.RFC3339), byWhom(table.By))
+		fmt.Fprintf(w, "answers of the %s before %s; down below %s of at least %d; explore %s, probe %s\n\n", shortSpan(table.Window),
 			health.at.Format(time.RFC3339), inPercent(table.DownAt), table.Attempts, inPercent(table.Explore), inPercent(table.Probe))
 		t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 		fmt.Fprintln(t, "CHANNEL\tSTATE\tSUCCESS\tANSWERS\tPRIORITY")
@@ -265,11 +293,11 @@ func (h *House) AskRoute(ctx context.Context, w io.Writer, q RouteQuestion) erro
 	if err != nil {
 		return err
 	}
-	return h.withHealth(ctx, q.File, q.At, func(table *routing.Table, health *answered) error {
+	return h.withHealth(ctx, q.File, q.At, func(table *PublishedChannels, health *answered) error {
 		if e.Time = q.At; q.At.IsZero() {
 			e.Time = health.at
 		}
-		return printRoute(w, table, e, health)
+		return printRoute(w, table.Table, e, health)
 	})
 }
 
@@ -299,6 +327,13 @@ func printRoute(w io.Writer, table *routing.Table, e *events.Event, health *answ
 			inPercent(k.Success), cost}, "\t"))
 	}
 	return t.Flush()
+}
+
+func byWhom(by string) string {
+	if by == "" {
+		return ""
+	}
+	return " by " + by
 }
 
 // successText is a share of good answers: "98.1 %".

@@ -50,7 +50,7 @@ func TestChannelsUnderLoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.PublishChannels(ctx, table)
+		return r.PublishChannels(ctx, table, "ann")
 	}
 	if err := publish(strings.Replace(next, "version: 2", "version: 1", 1)); err == nil || !strings.Contains(err.Error(), "version: 2") {
 		t.Errorf("the same version with another text: %v", err)
@@ -80,7 +80,7 @@ func TestChannelsUnderLoad(t *testing.T) {
 		t.Logf("%s\n%s", what, &out)
 	}
 	says("explain", func(w *bytes.Buffer) error { return Explain(ctx, r.Addresses.ClickHouse, ExplainOptions{ID: id}, w) }, "payment channel acquirer-c ("+reason+")")
-	says("show", func(w *bytes.Buffer) error { return r.ShowChannels(ctx, w) }, "standard@2", "acquirer-c", "up")
+	says("show", func(w *bytes.Buffer) error { return r.ShowChannels(ctx, w) }, "standard@2", " by ann", "acquirer-c", "up")
 	question := RouteQuestion{Method: "card", Purpose: "purchase", Amount: "100.00", Currency: "CNY"}
 	says("route", func(w *bytes.Buffer) error { return r.AskRoute(ctx, w, question) }, "acquirer-c\ncheapest of 3 healthy: acquirer-c 0.55 %", "next: acquirer-b, backup")
 	question.Currency, question.At = "JPY", time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
@@ -92,7 +92,7 @@ func TestChannelsUnderLoad(t *testing.T) {
 	if err := r.AskRoute(ctx, &bytes.Buffer{}, question); err == nil || !strings.Contains(err.Error(), "--method") {
 		t.Error(err)
 	}
-	if err := r.EndChannels(ctx); err != nil {
+	if err := r.EndChannels(ctx, "ann"); err != nil {
 		t.Fatal(err)
 	}
 	if live, err := r.LiveChannels(ctx); err != nil || live != nil {

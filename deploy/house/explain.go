@@ -15,6 +15,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"sluice/pipelines/routing"
 	"sluice/rules"
 	"sluice/schemas"
 	"sluice/schemas/events"
@@ -273,7 +274,9 @@ func (r *ExplainedRoute) print(w io.Writer) {
 	switch {
 	case r == nil:
 	case r.Channel == "":
-		fmt.Fprintf(w, "\nno payment channel (%s); the payment is declined\n", r.Reason)
+		fmt.Fprintf(w, "\nno payment channel (%s)\n%s: the payment is declined\n", r.Reason, routing.NoRoute)
+		says := routing.NoRouteSays().Customer
+		fmt.Fprintf(w, "to the customer: %s %s\n", says["en"], says["zh"])
 	default:
 		fmt.Fprintf(w, "\npayment channel %s (%s)\n", r.Channel, r.Reason)
 		if len(r.Fallbacks) > 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"sluice/pipelines/backtest"
+	"sluice/pipelines/routing"
 	"sluice/schemas/events"
 	eventsv1 "sluice/schemas/events/v1"
 )
@@ -77,9 +78,20 @@ var decisionColumns = []cell{
 	text("label", func(e *events.Event) *string { return &e.Label }),
 	{"verdict", func(r *binaryRow, it *backtest.Item) { it.Recorded.Verdict = verdictsByWord[r.text()] }},
 	{"score", func(r *binaryRow, it *backtest.Item) { it.Recorded.Score = int32(r.fixed(4)) }},
-	{"rules", func(r *binaryRow, it *backtest.Item) { it.Recorded.Rules = r.texts() }},
+	{"rules", func(r *binaryRow, it *backtest.Item) {
+		it.Recorded.Rules = withoutRouting(r.texts(), &it.Recorded.Verdict)
+	}},
 	{"ruleset", func(r *binaryRow, it *backtest.Item) { it.Recorded.Ruleset = r.text() }},
 	{"tier", func(r *binaryRow, it *backtest.Item) { it.Tier = r.text() }},
+}
+
+// withoutRouting makes a recorded verdict that of the rules: a payment that no channel could carry was approved by them.
+func withoutRouting(ids []string, verdict *events.Verdict) []string {
+	if n := len(ids); n > 0 && ids[n-1] == routing.RoutingRule {
+		*verdict = events.Approve
+		return ids[:n-1]
+	}
+	return ids
 }
 
 var paymentColumns = append(slices.Clone(decisionColumns),
@@ -93,6 +105,7 @@ var paymentColumns = append(slices.Clone(decisionColumns),
 	text("merchant_category", func(e *events.Event) *string { return &e.MerchantMCC }),
 	text("card_token", func(e *events.Event) *string { return &e.CardToken }),
 	text("reason", func(e *events.Event) *string { return &e.Reason }),
+	text("payment_channel", func(e *events.Event) *string { return &e.PaymentChannel }),
 	long("amount_minor", func(e *events.Event, n int64) { e.Amount = n }),
 	currencyColumn,
 	cell{"method", func(r *binaryRow, it *backtest.Item) { it.Event.Method = methodsByWord[r.text()] }},

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"sluice/pipelines/routing"
 	"sluice/rules"
 	"sluice/rules/packs"
 	"sluice/schemas"
@@ -117,7 +118,7 @@ func (h *House) LiveRuleset(ctx context.Context) ([]byte, error) {
 
 // reasons returns the words of a reason code, as the ruleset says them that was live when the process started.
 func (h *House) reasons() func(code string) string {
-	words := map[string]string{}
+	words := map[string]string{routing.NoRoute: routing.NoRouteSays().Analyst["en"]}
 	ctx, cancel := context.WithTimeout(context.Background(), rulesWait)
 	defer cancel()
 	if source, err := h.LiveRuleset(ctx); err == nil {

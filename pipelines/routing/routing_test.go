@@ -142,6 +142,12 @@ func TestTheChannelCanCarryIt(t *testing.T) {
 					t.Fatalf("%s was named for %s of %d, able are %v", name, e.PaymentID, e.Amount, able)
 				}
 			}
+			if i := table.Index(got.Channel); i >= 0 {
+				down, word := table.Down(h[i][0], h[i][1]), routing.ReasonWord(got.Reason)
+				if down != (word == "probed" || word == "least") {
+					t.Fatalf("%s with %v answers: %s", got.Channel, h[i], got.Reason)
+				}
+			}
 			slices.Sort(named)
 			switch {
 			case len(able) == 0 && got.Channel != "", len(able) > 0 && got.Channel == "":
@@ -428,6 +434,49 @@ rules:
 	for amount, want := range map[int64]string{500_00: "a", 500_01: "b", 700_01: "c", 900_01: "c", 1000_01: ""} {
 		if got := c.Choose(pay(id, amount), rules.Context{}, answers{}); got.Channel != want {
 			t.Errorf("%d: %+v, want %s", amount, got, want)
+		}
+	}
+}
+
+// TestLimitsIncludeTheirBounds, in the currency they are of alone.
+func TestLimitsIncludeTheirBounds(t *testing.T) {
+	t.Parallel()
+	c := load(t, strings.Replace(three, "currencies: [CNY], fees: [{bps: 60}]", "currencies: [CNY, USD], limits: {CNY: {min: 1.00, max: 5.00}}, fees: [{bps: 60}]", 1)).NewChooser()
+	able := func(amount int64, currency string) routing.Hindrance {
+		e := pay("p", amount)
+		e.Currency = events.MustCurrency(currency)
+		return c.Candidates(e, rules.Context{}, answers{})[0].Hindrance
+	}
+	for amount, want := range map[int64]routing.Hindrance{99: routing.TooSmall, 100: routing.Able, 500: routing.Able, 501: routing.TooLarge} {
+		if got := able(amount, "CNY"); got != want {
+			t.Errorf("%d: %s, want %s", amount, got, want)
+		}
+		if got := able(amount, "USD"); got != routing.Able {
+			t.Errorf("%d of another currency: %s", amount, got)
+		}
+	}
+}
+
+// onList says that one value is on the list "vip".
+type onList string
+
+func (l onList) Listed(list, value string, _ time.Time) bool {
+	return list == "vip" && value == string(l)
+}
+func (onList) Similarity(string, string, time.Time) (none rules.Decimal) { return none }
+
+// TestRulesAskListsAndTiers: what is known beside the event.
+func TestRulesAskListsAndTiers(t *testing.T) {
+	t.Parallel()
+	c := load(t, three+`
+rules:
+  - {id: vip, when: 'listed("vip", customer.id)', use: [c]}
+  - {id: gold, when: customer.tier == "gold", avoid: [a]}
+`).NewChooser()
+	id := ordinary(t, c)
+	for want, x := range map[string]rules.Context{"a": {}, "b": {Tier: "gold", Lists: onList("c2")}, "c": {Tier: "gold", Lists: onList("c1")}} {
+		if got := c.Choose(pay(id, 100_00), x, answers{}); got.Channel != want {
+			t.Errorf("%+v: %+v", x, got)
 		}
 	}
 }

@@ -29,11 +29,20 @@ const (
 	Whole = 1_000_000
 )
 
-// NoRoute is the reason code of a payment that no channel can carry, and RoutingRule the id it has among the rules that fired.
+// NoRoute is the reason code of a payment that no channel can carry, and RoutingRule the id it has among the rules that fired:
+// one that no ruleset can spell.
 const (
 	NoRoute     = "R_NOROUTE"
-	RoutingRule = "routing"
+	RoutingRule = "routing/none"
 )
+
+// NoRouteSays is what the code NoRoute says, as a ruleset says its own.
+func NoRouteSays() rules.Reason {
+	return rules.Reason{
+		Customer: map[string]string{"en": "We cannot carry out this payment right now. Please try again later, or pay in another way.", "zh": "暂时无法完成此笔支付，请稍后再试或更换支付方式。"},
+		Analyst:  map[string]string{"en": "The rules approved it; no payment channel can carry it.", "zh": "规则已通过，但没有可用的支付通道。"},
+	}
+}
 
 // Table is a checked file of payment channels. It does not change and may be shared between goroutines; a Chooser may not.
 type Table struct {

@@ -60,8 +60,11 @@ func TestChannelsUnderLoad(t *testing.T) {
 	}
 	r.eventually(db, "SELECT count() FROM payments WHERE route = 'acquirer-c' AND endsWith(route_reason, 'standard@2')")
 	stop()
-	r.verifies()
-
+	for _, row := range r.verifies().Rows {
+		if row.Promise == "a payment is booked on the channel chosen for it" && row.Checked == 0 {
+			t.Error("no routed payment was held against the book")
+		}
+	}
 	var id, reason string
 	if err := db.QueryRow(ctx, "SELECT decision_id, route_reason FROM payments WHERE route = 'acquirer-c' LIMIT 1").Scan(&id, &reason); err != nil {
 		t.Fatal(err)
@@ -92,6 +95,10 @@ func TestChannelsUnderLoad(t *testing.T) {
 	if err := r.AskRoute(ctx, &bytes.Buffer{}, question); err == nil || !strings.Contains(err.Error(), "--method") {
 		t.Error(err)
 	}
+	if err := db.Exec(ctx, "INSERT INTO payments (event_time, verdict, route, topic, partition, offset, decided_partition, decided_offset) SELECT event_time, 'approve', 'elsewhere', topic, partition, offset, 99, 1 FROM payments WHERE route = 'acquirer-c' AND verdict = 'approve' AND decision_id IN (SELECT decision_id FROM postings) LIMIT 1"); err != nil {
+		t.Fatal(err)
+	}
+	mustBreak(t, r, "a payment is booked on the channel chosen for it")
 	if err := r.EndChannels(ctx, "ann"); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ var rawTables = map[string]string{schemas.PaymentsDecided: "payments", schemas.L
 func (v *verifier) warehouse(ctx context.Context, seen *decided) ([]Row, error) {
 	v.c.Progress("reading ClickHouse")
 	var rows []Row
-	for _, check := range []func(context.Context, *decided) (Row, error){v.rawOnce, v.postings, v.aggregates, v.deadLettersKept} {
+	for _, check := range []func(context.Context, *decided) (Row, error){v.rawOnce, v.postings, v.aggregates, v.routes, v.deadLettersKept} {
 		row, err := check(ctx, seen)
 		if err != nil {
 			return nil, err

@@ -157,6 +157,9 @@ func (r *Report) Table(w io.Writer) error {
 
 // JSON writes the report for a program.
 func (r *Report) JSON(w io.Writer) error {
+	if r.Differences == nil {
+		r.Differences = []string{}
+	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(r)

@@ -38,7 +38,7 @@ func (c *plan) dispute() Step {
 	}
 	frozen := make([]int64, len(parts))
 	for i, s := range p.shares() {
-		frozen[i] = c.frozen(s.Merchant, parts[i], left[i])
+		frozen[i] = c.frozen(s.Merchant, parts[i], s.paid())
 	}
 	opened := func() *Payment {
 		next := p.next(c.d, Disputed)
@@ -64,7 +64,7 @@ func (c *plan) dispute() Step {
 }
 
 // frozen is how much of a claim on a share is kept: what the payee has of it.
-func (c *plan) frozen(merchant string, claim, left int64) int64 {
+func (c *plan) frozen(merchant string, claim, paid int64) int64 {
 	p := c.p
 	if claim == 0 {
 		return 0
@@ -73,7 +73,7 @@ func (c *plan) frozen(merchant string, claim, left int64) int64 {
 	if p.Exchange == nil {
 		return min(claim, has)
 	}
-	if has < p.PayeeAmount(left)-p.PayeeAmount(left-claim) {
+	if has < p.PayeeAmount(paid)-p.PayeeAmount(paid-claim) {
 		return 0
 	}
 	return claim
@@ -174,10 +174,9 @@ func (p *Payment) Kept() map[ledger.AccountKey]int64 {
 	if !p.Dispute.open() {
 		return kept
 	}
-	left := p.lefts()
-	for i, s := range p.shares() {
+	for _, s := range p.shares() {
 		if key, can := p.kept(s.Merchant); can && s.Frozen > 0 {
-			kept[key] += p.PayeeAmount(left[i]) - p.PayeeAmount(left[i]-s.Frozen)
+			kept[key] += p.PayeeAmount(s.paid()) - p.PayeeAmount(s.paid()-s.Frozen)
 		}
 	}
 	return kept

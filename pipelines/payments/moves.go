@@ -44,7 +44,7 @@ func Main(o *Occasion) []ledger.Transfer {
 	before, after := o.Before.shares(), p.shares()
 	all := make([]ledger.Transfer, 0, 2*len(after))
 	for i := range after {
-		c := change{p: p, left: before[i].Captured - before[i].Back, merchant: after[i].Merchant, kind: o.kindOf(), all: all}
+		c := change{p: p, paid: before[i].paid(), merchant: after[i].Merchant, kind: o.kindOf(), all: all}
 		back := after[i].Back - before[i].Back
 		lost := after[i].Lost - before[i].Lost
 		if paid := after[i].Captured - before[i].Captured; paid > 0 {
@@ -63,11 +63,11 @@ func Main(o *Occasion) []ledger.Transfer {
 	return all
 }
 
-// change is what an occasion does to one share. Amounts are the payer's; left says which slice of the payment moves, and so
-// what it is in the payee's currency: the first n minor units of it are PayeeAmount(n).
+// change is what an occasion does to one share. Amounts are the payer's; paid says which slice of the payment moves, and so
+// what it is in the payee's currency: the payee always has PayeeAmount(paid).
 type change struct {
 	p        *Payment
-	left     int64 // of the share: moved and not taken back so far
+	paid     int64 // of the share: moved and not taken from the payee so far
 	merchant string
 	kind     string
 	all      []ledger.Transfer
@@ -94,9 +94,9 @@ func (c *change) pay(amount int64, kind string) {
 	p := c.p
 	c.add(p.from(), p.sink(c.merchant), amount, kind)
 	if p.Exchange != nil {
-		c.other(ledger.FX(p.Shard, p.payeeCurrency()), p.to(c.merchant), c.left, c.left+amount, KindExchange)
+		c.other(ledger.FX(p.Shard, p.payeeCurrency()), p.to(c.merchant), c.paid, c.paid+amount, KindExchange)
 	}
-	c.left += amount
+	c.paid += amount
 }
 
 // payBack moves an amount from one of the payee's accounts to the payer.
@@ -105,10 +105,10 @@ func (c *change) payBack(source ledger.AccountKey, amount int64) {
 	if p.Exchange == nil {
 		c.add(source, p.from(), amount, c.kind)
 	} else {
-		c.other(source, ledger.FX(p.Shard, p.payeeCurrency()), c.left-amount, c.left, KindExchange)
+		c.other(source, ledger.FX(p.Shard, p.payeeCurrency()), c.paid-amount, c.paid, KindExchange)
 		c.add(ledger.FX(p.Shard, p.Currency), p.from(), amount, c.kind)
 	}
-	c.left -= amount
+	c.paid -= amount
 }
 
 // giveBack moves an amount to the payer: first from what a dispute has kept, then from the payee, and what is lost from the
@@ -118,18 +118,17 @@ func (c *change) giveBack(amount, lost, freed int64) {
 	kept, _ := p.kept(c.merchant)
 	if used := min(freed, amount-lost); freed > 0 {
 		c.payBack(kept, used)
-		c.other(kept, p.to(c.merchant), c.left-(freed-used), c.left, KindDispute)
+		c.other(kept, p.to(c.merchant), c.paid-(freed-used), c.paid, KindDispute)
 		amount -= used
 	}
 	c.payBack(p.to(c.merchant), amount-lost)
 	c.add(ledger.Suspense(p.Shard, p.Currency), p.from(), lost, KindLoss)
-	c.left -= lost
 }
 
 // keep sets an amount of the payee's money aside.
 func (c *change) keep(amount int64) {
 	if kept, can := c.p.kept(c.merchant); can {
-		c.other(c.p.to(c.merchant), kept, c.left-amount, c.left, KindDispute)
+		c.other(c.p.to(c.merchant), kept, c.paid-amount, c.paid, KindDispute)
 	}
 }
 
@@ -137,7 +136,6 @@ func (c *change) keep(amount int64) {
 func (c *change) represent(amount, recovered int64) {
 	p := c.p
 	c.add(p.from(), ledger.Suspense(p.Shard, p.Currency), recovered, KindRecovered)
-	c.left += recovered
 	c.pay(amount-recovered, KindRepresent)
 }
 
@@ -145,7 +143,7 @@ func (c *change) represent(amount, recovered int64) {
 func (o *Occasion) rerouted() []ledger.Transfer {
 	p := o.After
 	pays, paid := p.cleared()
-	c := change{p: p, left: o.Amount}
+	c := change{p: p}
 	if pays {
 		c.add(p.clearing(p.Currency), o.Before.clearing(p.Currency), o.Amount, KindReroute)
 	}

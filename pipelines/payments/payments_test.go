@@ -424,7 +424,7 @@ func checkAccounts(t *rapid.T, h *house, p *Payment) {
 	other := p.payeeCurrency()
 	frozen := int64(0)
 	if p.Dispute.open() {
-		frozen = p.PayeeAmount(p.Left()) - p.PayeeAmount(p.Left()-p.Dispute.Frozen)
+		frozen = p.PayeeAmount(p.Left()+p.Lost) - p.PayeeAmount(p.Left()+p.Lost-p.Dispute.Frozen)
 	}
 	kept := net[place{"fees", other}]
 	if kept != -p.Fee && kept != 0 || fee != p.Fee || kept == 0 && p.Fee > 0 && p.Status != Failed && p.Status != Voided {
@@ -440,7 +440,7 @@ func checkAccounts(t *rapid.T, h *house, p *Payment) {
 		t.Fatalf("%+v: %d is kept, want %d", p, got, frozen)
 	}
 	paid := -net[place{"payee", other}] + frozen - kept
-	if p.Exchange == nil && paid != p.Left()+p.Lost || p.Exchange != nil && p.Lost == 0 && paid != p.PayeeAmount(p.Left()) {
+	if paid != p.PayeeAmount(p.Left()+p.Lost) {
 		t.Fatalf("%+v: the payee's side has %d: %v", p, paid, net)
 	}
 }

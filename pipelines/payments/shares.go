@@ -122,6 +122,9 @@ func (p *Payment) lefts() []int64 {
 	return left
 }
 
+// paid is what of the share its payee was paid and has not given back: what is left of it, and what the house has lost by it.
+func (s *Share) paid() int64 { return s.Captured - s.Back + s.Lost }
+
 // total is the sum of amounts.
 func total(amounts []int64) (sum int64) {
 	for _, n := range amounts {

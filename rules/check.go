@@ -76,7 +76,7 @@ func (l *loader) checkRule(r *Rule, at *rulePlaces) bool {
 		l.explainNever(r, at)
 	}
 	if !r.On.asks() && (at.verdict != nil || at.brake != nil) {
-		l.fail(at.on, "on: %s wants no verdict, so the rule's changes nothing; name payment.initiated or loan.applied", kindsText(r.On))
+		l.fail(at.on, "on: %s wants no verdict, so the rule's changes nothing; name payment.initiated, payment.authorized or loan.applied", kindsText(r.On))
 	}
 	if t := l.ruleset.Outcomes; at.verdict == nil && r.On.asks() && r.asked(func(f events.Family) bool { return t[f] == Thresholds{} }) {
 		l.fail(at.rule, "the rule %s adds a score, but outcomes: say nothing of its events; write outcomes: {review: 50, decline: 80}", r.ID)
@@ -102,7 +102,9 @@ func missingPhrase(name string) string {
 }
 
 // asks says whether events of any of the kinds want a verdict.
-func (k Kinds) asks() bool { return k&(1<<events.PaymentInitiated|1<<events.LoanApplied) != 0 }
+func (k Kinds) asks() bool {
+	return k&(1<<events.PaymentInitiated|1<<events.LoanApplied|1<<events.PaymentAuthorized) != 0
+}
 
 // asked says whether something holds of the families of every kind that the rule is asked of and that wants a verdict.
 func (r *Rule) asked(holds func(events.Family) bool) bool {

@@ -24,12 +24,13 @@ func (o *Outcome) reset() {
 	*o = Outcome{Hits: o.Hits[:0], Errors: o.Errors[:0], Snoozed: o.Snoozed[:0], Braked: o.Braked[:0], Charged: o.Charged[:0]}
 }
 
-// Asks says whether events of a kind want a verdict.
+// Asks says whether events of a kind want a verdict. An authorization wants one of rulesets that have rules for it; others
+// observe it, and it holds the money: the issuer has agreed, and nothing has moved.
 func Asks(kind events.Kind) bool {
-	return kind == events.PaymentInitiated || kind == events.LoanApplied
+	return kind == events.PaymentInitiated || kind == events.LoanApplied || kind == events.PaymentAuthorized
 }
 
-// AsksOf says whether an event wants a verdict. Reserves, their release and what a payment channel pays the house are the
+// AsksOf says whether an event wants a verdict of every ruleset. Reserves, their release and what a payment channel pays the house are the
 // house's own settlement: nobody asks for them, so they are observed.
 func AsksOf(e *events.Event) bool {
 	switch e.Purpose {
@@ -37,7 +38,12 @@ func AsksOf(e *events.Event) bool {
 		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
 		return false
 	}
-	return Asks(e.Kind)
+	return Asks(e.Kind) && e.Kind != events.PaymentAuthorized
+}
+
+// asksOf says whether an event wants a verdict of this ruleset.
+func (r *Ruleset) asksOf(e *events.Event) bool {
+	return AsksOf(e) || e.Kind == events.PaymentAuthorized && len(r.byKind[e.Kind]) > 0
 }
 
 // Evaluate asks every rule of the event's kind.
@@ -80,7 +86,7 @@ func (r *Ruleset) settle(f *Frame, snoozed func(*Rule) bool) {
 		}
 	}
 	o.Score, o.Verdict = all.score, events.Observed
-	if AsksOf(f.event) {
+	if r.asksOf(f.event) {
 		t := r.Outcomes[f.event.Kind.Family()]
 		o.Verdict = max(free.verdict(t), min(all.verdict(t), events.Review))
 	}

@@ -333,3 +333,30 @@ friend (line 16) does not fire
 		t.Fatalf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+// An authorization wants a verdict of rulesets that have rules for it; others observe it. What is the house's own is observed by
+// all.
+func TestAuthorizationsAreAskedAbout(t *testing.T) {
+	t.Parallel()
+	for on, want := range map[string]events.Verdict{
+		"payment.authorized":                      events.Decline,
+		"[payment.initiated, payment.authorized]": events.Decline,
+		"payment.initiated":                       events.Observed,
+	} {
+		rs, err := Load("a.yaml", []byte(file("rules:\n  - {id: large, on: "+on+", when: payment.amount > 5, then: {verdict: decline, reason: R1, say: large}}\noutcomes: {review: 50, decline: 80}\n")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := rs.NewFrame()
+		e := events.Event{Kind: events.PaymentAuthorized, PaymentID: "p", CustomerID: "c", Amount: 1000, Currency: events.MustCurrency("CNY")}
+		f.Reset(&e, Context{})
+		if got := rs.Evaluate(f).Verdict; got != want {
+			t.Errorf("on: %s: %s, want %s", on, got, want)
+		}
+		e.Kind, e.Purpose = events.PaymentInitiated, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE
+		f.Reset(&e, Context{})
+		if got := rs.Evaluate(f).Verdict; got != events.Observed {
+			t.Errorf("a reserve, on: %s: %s", on, got)
+		}
+	}
+}

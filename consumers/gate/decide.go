@@ -96,12 +96,15 @@ type shadowVerdict struct {
 	verdict events.Verdict
 }
 
-// shadow stages what the shadow rulesets say of an event that asks for a verdict.
+// shadow stages what the shadow rulesets say of an event that asks for a verdict, of them or of the live one.
 func (g *gate) shadow(ctx context.Context, t *transaction, d *events.Decision) {
-	if !rules.AsksOf(&d.Event) || d.Verdict == events.Duplicate {
+	if !rules.Asks(d.Event.Kind) || d.Verdict == events.Duplicate {
 		return
 	}
 	for i, said := range g.state.Shadows() {
+		if said.Verdict == events.Observed && d.Verdict == events.Observed {
+			continue
+		}
 		v := events.ShadowVerdict{
 			DecisionID: d.ID(), Shadow: g.ruling.asked[i].name, Ruleset: said.Ruleset, Verdict: said.Verdict, Score: said.Score, Hits: said.Hits, Snoozed: said.Snoozed, Trace: said.Trace,
 			LiveRuleset: d.Ruleset, LiveVerdict: d.Verdict, LiveScore: d.Score,

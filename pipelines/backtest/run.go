@@ -160,7 +160,7 @@ func (r *Run) measure(it *Item, d *events.Decision) {
 		return
 	}
 	r.counts.Events++
-	if !rules.AsksOf(e) {
+	if !rules.AsksOf(e) && d.Verdict == events.Observed && it.Recorded.Verdict <= events.Observed {
 		return
 	}
 	r.counts.Asked++

@@ -2,7 +2,6 @@ package risk
 
 import (
 	"math/bits"
-	"slices"
 
 	"sluice/rules"
 	"sluice/schemas/events"
@@ -29,8 +28,9 @@ type brake struct {
 	key             []byte // of what counts its declines
 }
 
-// asksKinds are the kinds of events that ask for a verdict, in the order of their bits in a brake's definitions.
-var asksKinds = slices.DeleteFunc(events.Kinds(), func(k events.Kind) bool { return !rules.Asks(k) })
+// asksKinds are the kinds of events that ask for a verdict, with their bits in a brake's definitions. States that are kept
+// know the bits: a new kind gets one that is free.
+var asksKinds = map[events.Kind]uint32{events.PaymentInitiated: 1, events.LoanApplied: 1 << 1, events.PaymentAuthorized: 1 << 31}
 
 // brake makes the brakes of a ruleset ready. The live ruleset's declines are counted by rule alone, over its versions.
 func (e *Engine) brake(set *ruleset) {
@@ -45,9 +45,9 @@ func (e *Engine) brake(set *ruleset) {
 			continue
 		}
 		kinds := uint32(0)
-		for bit, kind := range asksKinds {
+		for kind, bit := range asksKinds {
 			if rule.On.Has(kind) {
-				kinds |= 1 << bit
+				kinds |= bit
 			}
 		}
 		set.brakes[i] = &brake{Brake: rule.Brake, asked: e.counter(rule.Brake, kinds), declined: e.counter(rule.Brake, 0),
@@ -57,15 +57,15 @@ func (e *Engine) brake(set *ruleset) {
 
 // counter is the definition of a count over a brake's window, of events asked about of some kinds, or of declines.
 func (e *Engine) counter(b *rules.Brake, kinds uint32) *definition {
-	id := uint32(b.Window.Minutes())<<len(asksKinds) | kinds
+	id := uint32(b.Window.Minutes())<<2 | kinds // a window is at most 43,200 minutes
 	d := e.counts[id]
 	if d == nil {
 		d = &definition{id: id, fn: rules.Count}
 		d.slide(b.Window, 0)
 		e.counts[id] = d
 		e.matters(brakesPrefix, d)
-		for bit, kind := range asksKinds {
-			if kinds&(1<<bit) != 0 {
+		for kind, bit := range asksKinds {
+			if kinds&bit != 0 {
 				e.asked[kind] = append(e.asked[kind], d)
 			}
 		}

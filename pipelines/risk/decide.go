@@ -42,7 +42,7 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	o := live.set.rules.Evaluate(live.frame)
 	s.charge(live, o.Charged)
 	d.Verdict, d.Score, d.Hits, d.Snoozed = o.Verdict, o.Score, s.told.hits(o), s.told.snoozed(o)
-	d.Evidence, d.Trace = s.told.evidence(live, o), s.told.trace(live, ev.Kind, o)
+	d.Evidence, d.Trace = s.told.evidence(live, o), s.told.trace(live, o)
 	s.ask()
 	if s.router != nil && d.Verdict == events.Approve {
 		s.route(&d)

@@ -39,6 +39,6 @@ func (s *State) ask() {
 		o := a.set.rules.Evaluate(a.frame)
 		s.charge(a, o.Charged)
 		s.shadows = append(s.shadows, Shadow{a.set.id, o.Verdict, o.Score, s.told.hits(o), s.told.snoozed(o),
-			s.told.trace(a, s.now.event.Kind, o)})
+			s.told.trace(a, o)})
 	}
 }

@@ -85,8 +85,8 @@ func (t *telling) evidence(a *asker, o rules.Outcome) []events.Value {
 
 // trace is what the ruleset was asked and told, for rules.Explain: of events that want a verdict, and those that a rule has
 // something to say of.
-func (t *telling) trace(a *asker, kind events.Kind, o rules.Outcome) []byte {
-	if !rules.Asks(kind) && len(o.Hits)+len(o.Snoozed)+len(o.Errors) == 0 {
+func (t *telling) trace(a *asker, o rules.Outcome) []byte {
+	if o.Verdict == events.Observed && len(o.Hits)+len(o.Snoozed)+len(o.Errors) == 0 {
 		return nil
 	}
 	t.text = a.frame.Trace(t.text[:0])

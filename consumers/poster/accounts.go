@@ -194,7 +194,7 @@ func (n *newAccounts) add(key ledger.AccountKey, b *batch) {
 		return
 	}
 	n.keys, n.kinds, n.currencies = append(n.keys, string(key)), append(n.kinds, a.Type.Name), append(n.currencies, a.Currency.Code())
-	n.exponents = append(n.exponents, int16(a.Currency.Exponent()))
+	n.exponents = append(n.exponents, int16(a.Type.Unit.Exponent(a.Currency)))
 	n.credit, n.striped = append(n.credit, a.Type.Normal == ledger.CreditSide), append(n.striped, a.Type.Striped)
 	var floor *int64
 	if a.Floored {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"sluice/pipelines/payments"
 	"sluice/pipelines/posting"
 	"sluice/schemas"
 )
@@ -34,6 +35,9 @@ func NewDirect(ctx context.Context, postgres string, shard int32) (*Direct, erro
 	d := &Direct{newSession(conn), at, owned[at], options{posting.Standard(), DefaultBatchTimeout, func(topic string) string { return topic }}}
 	return d, nil
 }
+
+// Postings says which transfers follow from payments from now on; without it those of posting.Standard do.
+func (d *Direct) Postings(p payments.Postings) { d.options.postings = p }
 
 // Post brings records of the shard, in order of offset, into the book in one transaction and returns how many transfers
 // that made. After an error the Direct is to be closed.

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/shopspring/decimal"
 
+	"sluice/pipelines/ledger"
 	"sluice/schemas/events"
 )
 
@@ -41,7 +42,7 @@ var ErrUnknown = errors.New("no such account; `sluice ledger accounts` lists the
 type Account struct {
 	Name      string          `json:"account"`
 	Type      string          `json:"type"`
-	Currency  string          `json:"currency"`
+	Currency  string          `json:"currency"`    // of money; "CNY points", "CNY shares" of what is counted beside it
 	Normal    string          `json:"normal_side"` // "debit" or "credit": the side that makes the balance grow
 	Debits    decimal.Decimal `json:"debits"`
 	Credits   decimal.Decimal `json:"credits"`
@@ -109,6 +110,7 @@ func scanAccount(row pgx.CollectableRow) (a Account, err error) {
 	if err := row.Scan(&a.Name, &a.Type, &a.Currency, &a.exponent, &creditNormal, &debits, &credits, &held, &a.Transfers); err != nil {
 		return a, err
 	}
+	a.Currency, _ = measure(a.Name, a.Currency)
 	for _, n := range []struct {
 		text string
 		into *decimal.Decimal
@@ -160,7 +162,7 @@ type Statement struct {
 
 // Warning says what a reader of the closing balance should know: that the account's balance is another one. Empty: nothing.
 func (s *Statement) Warning() string {
-	p := places(s.Account.Currency)
+	p := int32(s.Account.exponent)
 	switch {
 	case s.Closing.Equal(s.Balance):
 		return ""
@@ -292,9 +294,11 @@ type Trial struct {
 // TrialRow is a line of a trial balance, in major units.
 type TrialRow struct {
 	Name     string          `json:"name"`
-	Currency string          `json:"currency"`
+	Currency string          `json:"currency"` // of money; "CNY points", "CNY shares" of what is counted beside it
 	Debit    decimal.Decimal `json:"debit"`
 	Credit   decimal.Decimal `json:"credit"`
+
+	exponent int
 }
 
 // Balanced says whether both sides of every currency are equal.
@@ -316,7 +320,7 @@ func (b *Book) TrialBalance(ctx context.Context, at time.Time, each bool) (*Tria
 	t := &Trial{At: at}
 	rows, totals := map[[2]string]int{}, map[string]int{}
 	for _, a := range accounts {
-		row := TrialRow{Name: a.Type, Currency: a.Currency}
+		row := TrialRow{Name: a.Type, Currency: a.Currency, exponent: a.exponent}
 		if each {
 			row.Name = a.Name
 		}
@@ -325,7 +329,7 @@ func (b *Book) TrialBalance(ctx context.Context, at time.Time, each bool) (*Tria
 		if !ok {
 			i = len(t.Totals)
 			totals[a.Currency] = i
-			t.Totals = append(t.Totals, TrialRow{Name: "total", Currency: a.Currency})
+			t.Totals = append(t.Totals, TrialRow{Name: "total", Currency: a.Currency, exponent: a.exponent})
 		}
 		t.Totals[i].put(a)
 	}
@@ -397,6 +401,16 @@ func (b *Book) ClosePeriod(ctx context.Context, day time.Time, by string, now ti
 		return c, fmt.Errorf("close the book up to %s: %w", day.Format(time.DateOnly), err)
 	}
 	return c, nil
+}
+
+// measure is in what an account counts, and with how many decimals: its currency, or "CNY points".
+func measure(account, currency string) (string, int32) {
+	t, known := ledger.AccountKey(account).Type()
+	c, ok := events.ParseCurrency(currency)
+	if !known || !ok || t.Unit == ledger.Money {
+		return currency, places(currency)
+	}
+	return currency + " " + t.Unit.String(), int32(t.Unit.Exponent(c))
 }
 
 // places is how many decimals a currency's amounts are written with.

@@ -18,6 +18,7 @@ import (
 
 	"sluice/consumers/poster"
 	"sluice/deploy/embedded/enginestest"
+	"sluice/pipelines/posting"
 	"sluice/schemas"
 	"sluice/schemas/events"
 	eventsv1 "sluice/schemas/events/v1"
@@ -287,7 +288,7 @@ func TestCloseUnderLoad(t *testing.T) {
 // CSV can be read again, and a spreadsheet takes no text of it for a formula.
 func TestCSV(t *testing.T) {
 	t.Parallel()
-	s := Statement{Account: Account{Name: "wallet:A:CNY", Currency: "CNY", Normal: "credit"}, AllLines: 1, Lines: []Line{{
+	s := Statement{Account: Account{Name: "wallet:A:CNY", Currency: "CNY", exponent: 2, Normal: "credit"}, AllLines: 1, Lines: []Line{{
 		Time: start, Kind: "transfer", Other: "wallet:=B,\"\n:CNY", PaymentID: "=HYPERLINK(1)", Debit: decimal.New(150, -2), Balance: decimal.New(-150, -2)}}}
 	var out bytes.Buffer
 	if err := s.Write(&out, true); err != nil {
@@ -317,5 +318,39 @@ func TestTimes(t *testing.T) {
 	}
 	if _, err := ParseFrom("31.3.2026"); err == nil {
 		t.Error("31.3.2026 is a time")
+	}
+}
+
+// A trial balance keeps points apart from the money of their currency, and writes them whole.
+func TestPointsAreNoMoney(t *testing.T) {
+	t.Parallel()
+	rewards, err := posting.Load("rewards.yaml", posting.RewardsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	w.shards[0].Postings(rewards)
+	w.post(0, start, events.PaymentInitiated, topUp, bank, 50_000, "CNY")
+	w.post(0, start, events.PaymentInitiated, purchase, wallet, 12_345, "CNY")
+	trial, err := w.book.TrialBalance(t.Context(), time.Time{}, false)
+	if err != nil || !trial.Balanced() || len(trial.Totals) != 2 {
+		t.Fatalf("%+v, %v", trial, err)
+	}
+	var out strings.Builder
+	if err := trial.Write(&out, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"points,CNY points,0,123\n", "total,CNY points,123,123\n", "total,CNY,"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	life, err := w.book.Payment(t.Context(), "p0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown strings.Builder
+	if err := life.Write(&shown); err != nil || !strings.Contains(shown.String(), "points 123 CNY points: points_issued/0:CNY -> points:C0:CNY") {
+		t.Errorf("%v\n%s", err, shown.String())
 	}
 }

@@ -168,7 +168,9 @@ type TransferLine struct {
 	Debit    string          `json:"debit"`
 	Credit   string          `json:"credit"`
 	Amount   decimal.Decimal `json:"amount"`
-	Currency string          `json:"currency"`
+	Currency string          `json:"currency"` // of money; "CNY points" of what is counted beside it
+
+	places int32
 }
 
 // Payment is a payment's whole life: ErrNoPayment if there is none. It reads the results of the payment's shard from its first
@@ -279,7 +281,8 @@ func (b *Book) lifeEvents(ctx context.Context, l *Life) error {
 		}
 		for i := range line.Transfers {
 			t := &line.Transfers[i]
-			t.Amount = t.Amount.Shift(-places(t.Currency))
+			label, decimals := measure(t.Debit, t.Currency)
+			t.Amount, t.Currency, t.places = t.Amount.Shift(-decimals), label, decimals
 		}
 		l.Events = append(l.Events, line)
 		return nil
@@ -383,7 +386,7 @@ func (l *Life) Write(w io.Writer) error {
 		}
 		fmt.Fprintf(w, "%s  %s  %s  (%s %s)\n", e.Time.Format(timeForm), e.Event, answer, e.Source, e.ID)
 		for _, t := range e.Transfers {
-			fmt.Fprintf(w, "    %s %s %s: %s -> %s\n", t.Kind, t.Amount.StringFixed(places(t.Currency)), t.Currency, t.Debit, t.Credit)
+			fmt.Fprintf(w, "    %s %s %s: %s -> %s\n", t.Kind, t.Amount.StringFixed(t.places), t.Currency, t.Debit, t.Credit)
 		}
 	}
 	return nil

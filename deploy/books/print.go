@@ -69,7 +69,7 @@ func write(w io.Writer, rows [][]string, left int, asCSV bool) error {
 func WriteAccounts(w io.Writer, all []Account, asCSV bool) error {
 	rows := [][]string{{"account", "type", "currency", "side", "balance", "held", "debits", "credits", "transfers"}}
 	for _, a := range all {
-		p := places(a.Currency)
+		p := int32(a.exponent)
 		rows = append(rows, []string{a.Name, a.Type, a.Currency, a.Normal, a.Balance.StringFixed(p), a.Held.StringFixed(p), a.Debits.StringFixed(p), a.Credits.StringFixed(p), strconv.FormatInt(a.Transfers, 10)})
 	}
 	return write(w, rows, 4, asCSV)
@@ -77,7 +77,7 @@ func WriteAccounts(w io.Writer, all []Account, asCSV bool) error {
 
 // Write writes the statement as a table with its opening and closing balance, or its lines as CSV.
 func (s *Statement) Write(w io.Writer, asCSV bool) error {
-	p := places(s.Account.Currency)
+	p := int32(s.Account.exponent)
 	rows := [][]string{{"time", "transfer", "kind", "other account", "payment", "loan", "debit", "credit", "balance"}}
 	if asCSV {
 		rows[0][3] = "other_account"
@@ -117,7 +117,7 @@ func (s *Statement) Write(w io.Writer, asCSV bool) error {
 func (t *Trial) Write(w io.Writer, asCSV bool) error {
 	rows := [][]string{{"account", "currency", "debit", "credit"}}
 	for _, r := range append(append([]TrialRow(nil), t.Rows...), t.Totals...) {
-		p := places(r.Currency)
+		p := int32(r.exponent)
 		rows = append(rows, []string{r.Name, r.Currency, r.Debit.StringFixed(p), r.Credit.StringFixed(p)})
 	}
 	return write(w, rows, 2, asCSV)

@@ -117,7 +117,9 @@ func (v *verifier) book(ctx context.Context, _ *decided) ([]Row, error) {
 
 func debitsEqualCredits(ctx context.Context, tx pgx.Tx) (Row, error) {
 	f := finding{promise: "debits = credits per currency"}
-	rows, err := tx.Query(ctx, "SELECT currency, exponent, sum(debits_posted)::text, sum(credits_posted)::text FROM accounts GROUP BY 1, 2 ORDER BY 1")
+	rows, err := tx.Query(ctx, `
+		SELECT currency || CASE WHEN type LIKE 'points%' THEN ' points' WHEN type LIKE 'shares%' THEN ' shares' ELSE '' END, exponent, sum(debits_posted)::text, sum(credits_posted)::text
+		FROM accounts GROUP BY 1, 2 ORDER BY 1`)
 	if err != nil {
 		return Row{}, err
 	}

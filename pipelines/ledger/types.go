@@ -1,5 +1,7 @@
 package ledger
 
+import "sluice/schemas/events"
+
 // Side is one side of an account.
 type Side uint8
 
@@ -26,6 +28,18 @@ const (
 
 // String returns "money", "points" or "shares".
 func (u Unit) String() string { return [nUnits]string{"money", "points", "shares"}[u] }
+
+// Exponent returns the number of decimals in which an amount of the unit is written, in a currency: points are whole, shares
+// have four.
+func (u Unit) Exponent(c events.Currency) int {
+	switch u {
+	case Point:
+		return 0
+	case Share:
+		return 4
+	}
+	return c.Exponent()
+}
 
 // AccountType is what all accounts of a kind have in common.
 type AccountType struct {

@@ -64,7 +64,7 @@ func decide(entries []entry, k *knowledge, b book, post payments.Postings) {
 		e := &entries[i]
 		first, firstStep := len(b.Posted()), len(b.Steps())
 		if e.counts() {
-			k.advance(e, b)
+			k.advance(e, b, post)
 		}
 		e.answer(k.decide(e, b, post), first, b.Posted())
 		e.steps = len(b.Steps()) - firstStep
@@ -73,12 +73,12 @@ func decide(entries []entry, k *knowledge, b book, post payments.Postings) {
 
 // advance brings the book to an event's time and ends the authorizations that have run out by then. Whether an event
 // counted before makes no difference: its time was seen before too.
-func (k *knowledge) advance(e *entry, b book) {
+func (k *knowledge) advance(e *entry, b book, post payments.Postings) {
 	before := len(b.Steps())
 	b.Advance(e.shard, e.when())
 	for _, s := range b.Steps()[before:] {
 		if p := k.payment(payments.HeldBy(s.Pending)); p != nil {
-			k.nextPayments[p.ID] = p.Expire(e.when())
+			k.nextPayments[p.ID] = p.Expire(e.when(), post)
 		}
 	}
 }

@@ -92,15 +92,20 @@ func (p *Payment) fromHolds(transfers []ledger.Transfer) {
 	}
 }
 
-// Expire is a payment once its holds have run out at the given event time.
-func (p *Payment) Expire(at time.Time) *Payment {
+// Expire is a payment once its holds have run out at the given event time; post says between which accounts it moves.
+func (p *Payment) Expire(at time.Time, post Postings) *Payment {
+	next := p.By(post).expire(at)
+	next.accounts = nil
+	return next
+}
+
+func (p *Payment) expire(at time.Time) *Payment {
 	next := p.clone()
-	if p.Status != Authorized {
-		next.Held = 0
-		return next
+	next.Held = 0
+	if p.Status == Authorized {
+		next.ChangedAt = at
+		next.Status = next.standing()
+		next.DueAt = next.due(p)
 	}
-	next.Held, next.ChangedAt = 0, at
-	next.Status = next.standing()
-	next.DueAt = next.due(p)
 	return next
 }

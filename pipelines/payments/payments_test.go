@@ -49,7 +49,7 @@ func (h *house) apply(d *events.Decision) string {
 	h.book.Advance(3, d.Event.Time)
 	for _, s := range h.book.Steps()[steps:] {
 		id := HeldBy(s.Pending)
-		h.payments[id] = h.payments[id].Expire(d.Event.Time)
+		h.payments[id] = h.payments[id].Expire(d.Event.Time, h.postings)
 	}
 	code, next := Plan(d, 3, h.payments[d.Event.PaymentID], h.postings, h.book.Funds).Post(h.post)
 	if next != nil {

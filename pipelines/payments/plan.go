@@ -388,7 +388,7 @@ func (c *plan) letGo(status Status) Step {
 	p := c.p
 	next := p.next(c.d, status)
 	if p.Captured > 0 {
-		next = p.Expire(c.d.Event.Time)
+		next = p.expire(c.d.Event.Time)
 	}
 	next.Held = 0
 	return Step{Transfers: p.release(), Done: CodeReleased, Next: next}

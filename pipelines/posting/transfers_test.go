@@ -49,7 +49,7 @@ func (h *house) apply(d *events.Decision) (string, payments.Step) {
 	h.book.Advance(3, d.Event.Time)
 	for _, s := range h.book.Steps()[steps:] {
 		id := payments.HeldBy(s.Pending)
-		h.payments[id] = h.payments[id].Expire(d.Event.Time)
+		h.payments[id] = h.payments[id].Expire(d.Event.Time, h.post)
 	}
 	step := payments.Plan(d, 3, h.payments[d.Event.PaymentID], h.post, h.book.Funds)
 	code, next := step.Post(h.enter)

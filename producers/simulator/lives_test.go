@@ -23,7 +23,7 @@ func (b *book) post(e *events.Event) string {
 	b.Advance(0, e.Time)
 	for _, s := range b.Steps()[before:] { // holds that have run out
 		id := payments.HeldBy(s.Pending)
-		b.payments[id] = b.payments[id].Expire(e.Time)
+		b.payments[id] = b.payments[id].Expire(e.Time, payments.Standard{})
 	}
 	d := &events.Decision{Event: *e, Verdict: events.Observed}
 	if e.Kind == events.PaymentInitiated {

@@ -24,7 +24,7 @@ import (
 )
 
 // reachLimit bounds how long an engine may take to answer when a command starts.
-const reachLimit = 5 * time.Second
+const reachLimit = 15 * time.Second
 
 // reachPause is the pause between two attempts.
 const reachPause = 200 * time.Millisecond

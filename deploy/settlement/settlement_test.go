@@ -53,6 +53,7 @@ type world struct {
 	config stream.Config
 	mu     sync.Mutex
 	sent   int64
+	says   func(*events.Event) events.Verdict // nil: approve
 }
 
 // newWorld opens a book on engines of its own schema.
@@ -98,6 +99,9 @@ func (w *world) PublishAsync(ctx context.Context, e *events.Event, done func(err
 	d := events.Decision{Event: *e, Verdict: events.Approve, Topic: schemas.Payments, Partition: partition, Offset: w.sent, Received: e.Time}
 	if d.Event.ID == "" {
 		d.Event.ID, d.Event.Source = fmt.Sprint("e", w.sent), "app"
+	}
+	if w.says != nil {
+		d.Verdict = w.says(e)
 	}
 	w.sent++
 	_, value, err := events.EncodeDecision(&d)
@@ -368,6 +372,44 @@ func TestRefusedPayoutsComeBack(t *testing.T) {
 	w.paidOut()
 	if got := w.one("SELECT payout FROM settlement_batches WHERE party = 'M7' AND day = '2026-03-03'"); got != 5000-30-3000 {
 		t.Errorf("%d is paid", got)
+	}
+}
+
+// A payout that was in review and is then cancelled, by a void or as failed, has moved no money: it comes back as a refused one does. So
+// does one that the book has refused and the bank then reports as failed.
+func TestCancelledPayoutsComeBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		verdict events.Verdict
+		kind    events.Kind
+		source  string
+	}{
+		"review, voided":   {events.Review, events.PaymentVoided, "app"},
+		"review, failed":   {events.Review, events.PaymentFailed, "app"},
+		"declined, failed": {events.Decline, events.PaymentFailed, "app"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.post(purchase("P-1", "M7", 5000, monday.Time().Add(time.Hour)))
+			w.post(w.end(monday)...)
+			var payout events.Event
+			w.says = func(e *events.Event) events.Verdict {
+				if e.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT && e.MerchantID == "M7" && payout.PaymentID == "" {
+					payout = *e
+					return c.verdict
+				}
+				return events.Approve
+			}
+			w.settle(monday)
+			w.post(later(payout, c.kind, payout.Amount, (monday + 1).Time().Add(time.Hour)))
+			w.post(w.end(monday + 1)...)
+			w.settle(monday + 1)
+			w.sound()
+			if got := w.one("SELECT coalesce(sum(o.amount), 0)::bigint FROM settlement_orders o JOIN payments p USING (id) WHERE o.party = 'M7' AND p.status = 'posted'"); got != 5000-30 {
+				t.Errorf("%d is paid, %d is owed", got, 5000-30)
+			}
+		})
 	}
 }
 

@@ -40,8 +40,8 @@ type unfiled struct {
 func (s *Store) MakeFiles(ctx context.Context) (out Filed, err error) {
 	house := s.Terms.House
 	err = s.alone(ctx, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, `SELECT o.number, o.party, o.payment_channel, o.value_date FROM settlement_orders o JOIN payments p ON p.id = o.id
-			WHERE o.purpose = 'payout' AND o.file IS NULL AND o.returned IS NULL AND p.status = 'posted' ORDER BY o.value_date, o.payment_channel, o.number`)
+		rows, err := conn.Query(ctx, `SELECT o.number, o.party, p.payment_channel, o.value_date FROM settlement_orders o JOIN payments p ON p.id = o.id
+			WHERE o.purpose = 'payout' AND o.file IS NULL AND o.returned IS NULL AND p.status = 'posted' ORDER BY o.value_date, p.payment_channel, o.number`)
 		if err != nil {
 			return fmt.Errorf("read the payouts: %w", err)
 		}

@@ -413,6 +413,36 @@ func TestCancelledPayoutsComeBack(t *testing.T) {
 	}
 }
 
+// A file tells the channel that carries a payout to pay it, which may be another than the terms named; and nobody but the
+// house takes an order's id.
+func TestFilesFollowTheBook(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.post(purchase("P-1", "M7", 5000, monday.Time().Add(time.Hour)), purchase("P-2", "M8", 7000, monday.Time().Add(time.Hour)))
+	w.post(purchase("settlement/2026-03-02/M8/CNY/payout", "M9", 100, monday.Time().Add(2*time.Hour)))
+	w.post(w.end(monday)...)
+	var payout events.Event
+	w.says = func(e *events.Event) events.Verdict {
+		if e.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT && e.MerchantID == "M7" {
+			payout = *e
+		}
+		return events.Approve
+	}
+	w.settle(monday)
+	e := later(payout, events.PaymentRerouted, payout.Amount, (monday + 1).Time().Add(time.Hour))
+	e.PaymentChannel = "other_bank"
+	w.post(e)
+	if _, err := w.MakeFiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.one("SELECT count(*) FROM settlement_orders o JOIN settlement_files f ON f.id = o.file WHERE o.party = 'M7' AND f.payment_channel = 'other_bank'"); n != 1 {
+		t.Error("the payout is not in a file of the channel that carries it")
+	}
+	if n := w.one("SELECT count(*) FROM settlement_orders o JOIN payments p USING (id) WHERE o.party = 'M8' AND o.file IS NOT NULL AND p.purpose = 'payout' AND p.customer_id = 'M8'"); n != 1 {
+		t.Error("the file does not pay what the book has posted to M8")
+	}
+}
+
 // A run that is killed at any step, and started again, comes to what one run comes to; each order is posted once.
 func TestCrashAtEachStep(t *testing.T) {
 	t.Parallel()

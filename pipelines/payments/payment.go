@@ -253,6 +253,9 @@ func HouseOwn(p eventsv1.PaymentPurpose) bool {
 // HouseSource begins the source of every event that the house itself publishes.
 const HouseSource = "sluice/"
 
+// HousePayment begins the ids of the payments that settlement orders: whoever else took one would stand where the order is looked for.
+const HousePayment = "settlement/"
+
 // houseBank is the house's bank that payment channels pay to.
 const houseBank = "main"
 

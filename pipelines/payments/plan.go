@@ -30,7 +30,7 @@ const (
 	CodeExceedsHold = "capture_exceeds_authorization" // more than is still held, or held of the share named
 
 	CodeOtherChannel = "payment_of_another_channel" // another payment channel carries the payment
-	CodeNotTheHouse  = "not_the_house"              // only the house's own settlement asks for such payments
+	CodeNotTheHouse  = "not_the_house"              // only the house's own settlement asks for such payments, or names them so
 	CodeNoShare      = "merchant_without_share"     // the merchant named has no share of the payment
 	CodeRerouted     = "rerouted"                   // what is held is held on the new channel, no money moved
 
@@ -118,7 +118,7 @@ func (c *plan) step(shard int32) Step {
 		return Step{Code: CodeExists}
 	case e.Kind.Family() != events.Payment:
 		return Step{Code: CodeIgnored}
-	case begins && HouseOwn(e.Purpose) && !strings.HasPrefix(e.Source, HouseSource):
+	case begins && (HouseOwn(e.Purpose) || strings.HasPrefix(e.PaymentID, HousePayment)) && !strings.HasPrefix(e.Source, HouseSource):
 		return Step{Code: CodeNotTheHouse}
 	case begins:
 		return c.begin(shard)

@@ -312,7 +312,7 @@ type Order struct {
 // party that would make it longer than an id may be is hashed.
 func OrderID(day Day, party string, currency events.Currency, purpose eventsv1.PaymentPurpose) string {
 	id := func(party string) string {
-		return "settlement/" + day.String() + "/" + party + "/" + currency.Code() + "/" + payments.PurposeName(purpose)
+		return payments.HousePayment + day.String() + "/" + party + "/" + currency.Code() + "/" + payments.PurposeName(purpose)
 	}
 	if whole := id(party); len(whole) <= events.MaxIDBytes {
 		return whole

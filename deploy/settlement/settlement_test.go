@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -440,6 +441,35 @@ func TestFilesFollowTheBook(t *testing.T) {
 	}
 	if n := w.one("SELECT count(*) FROM settlement_orders o JOIN payments p USING (id) WHERE o.party = 'M8' AND o.file IS NOT NULL AND p.purpose = 'payout' AND p.customer_id = 'M8'"); n != 1 {
 		t.Error("the file does not pay what the book has posted to M8")
+	}
+}
+
+// Of runs at once to different folders, as of two hosts, one writes the file: a bank is told once.
+func TestFilesAreWrittenOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.post(purchase("P-1", "M7", 5000, monday.Time().Add(time.Hour)))
+	w.post(w.end(monday)...)
+	w.settle(monday)
+	if _, err := w.MakeFiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const runs = 6
+	var paths [runs]int
+	var group sync.WaitGroup
+	for i := range runs {
+		folder := t.TempDir()
+		group.Go(func() {
+			out, err := w.WriteFiles(t.Context(), folder, 0)
+			if paths[i] = len(out.Paths); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	slices.Sort(paths[:])
+	if want := [runs]int{runs - 1: len(settlement.FileNames)}; paths != want {
+		t.Errorf("files written by each run: %v", paths)
 	}
 }
 

@@ -72,7 +72,9 @@ func (s Step) Post(apply func([]ledger.Transfer) ledger.Code) (code string, next
 	next = s.Next
 	got := apply(s.Transfers)
 	if got != ledger.OK && s.Otherwise != nil {
-		got, next = apply(s.Otherwise), s.Instead
+		if got, next = apply(s.Otherwise), s.Instead; got == ledger.OK {
+			return plainly(s.Otherwise), next
+		}
 	}
 	switch {
 	case got != ledger.OK:
@@ -83,6 +85,18 @@ func (s Step) Post(apply func([]ledger.Transfer) ledger.Code) (code string, next
 		return s.Done, next
 	}
 	return got.String(), next
+}
+
+// plainly is the answer to a fact with the transfers it has by itself.
+func plainly(all []ledger.Transfer) string {
+	code := CodeRecorded
+	for i := range all {
+		if all[i].Action != ledger.Void {
+			return ledger.OK.String()
+		}
+		code = CodeReleased
+	}
+	return code
 }
 
 // plan is a decision on a payment event, and what planning it needs to know.

@@ -40,8 +40,8 @@ type unfiled struct {
 func (s *Store) MakeFiles(ctx context.Context) (out Filed, err error) {
 	house := s.Terms.House
 	err = s.alone(ctx, func(conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, `SELECT o.number, o.party, o.payment_channel, o.value_date FROM settlement_orders o JOIN payments p ON p.id = o.id
-			WHERE o.purpose = 'payout' AND o.file IS NULL AND o.returned IS NULL AND p.status = 'posted' ORDER BY o.value_date, o.payment_channel, o.number`)
+		rows, err := conn.Query(ctx, `SELECT o.number, o.party, p.payment_channel, o.value_date FROM settlement_orders o JOIN payments p ON p.id = o.id
+			WHERE o.purpose = 'payout' AND o.file IS NULL AND o.returned IS NULL AND p.status = 'posted' ORDER BY o.value_date, p.payment_channel, o.number`)
 		if err != nil {
 			return fmt.Errorf("read the payouts: %w", err)
 		}
@@ -111,45 +111,45 @@ func (s *Store) makeFile(ctx context.Context, conn *pgx.Conn, all []unfiled) err
 }
 
 // WriteFiles writes payout files to a folder: those that have never been written, or, with an id, that one. A file is there
-// whole or not at all; one that is there with other bytes is not touched.
+// whole or not at all; one that is there with other bytes is not touched. Runs wait for each other, so that two folders do not get one file.
 func (s *Store) WriteFiles(ctx context.Context, folder string, id int64) (out Filed, err error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return out, fmt.Errorf("--out: %w", err)
 	}
-	conn, err := s.connect(ctx)
-	if err != nil {
-		return out, err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	err = s.alone(ctx, func(conn *pgx.Conn) error { return s.writeFiles(ctx, conn, folder, id, &out) })
+	return out, err
+}
+
+func (s *Store) writeFiles(ctx context.Context, conn *pgx.Conn, folder string, id int64, out *Filed) error {
 	rows, err := conn.Query(ctx, "SELECT id FROM settlement_files WHERE CASE $1::bigint WHEN 0 THEN NOT written ELSE id = $1 END ORDER BY id", id)
 	if err != nil {
-		return out, fmt.Errorf("read the payout files: %w", err)
+		return fmt.Errorf("read the payout files: %w", err)
 	}
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
-		return out, fmt.Errorf("read the payout files: %w", err)
+		return fmt.Errorf("read the payout files: %w", err)
 	}
 	if id != 0 && len(ids) == 0 {
-		return out, fmt.Errorf("there is no payout file %d; `sluice settlement files` lists them", id)
+		return fmt.Errorf("there is no payout file %d; `sluice settlement files` lists them", id)
 	}
 	for _, id := range ids {
 		f, err := readFile(ctx, conn, id)
 		if err != nil {
-			return out, fmt.Errorf("read payout file %d: %w", id, err)
+			return fmt.Errorf("read payout file %d: %w", id, err)
 		}
 		for _, ending := range settlement.FileNames {
 			path, err := s.writeFile(folder, f, ending)
 			if err != nil {
-				return out, err
+				return err
 			}
 			out.Paths = append(out.Paths, path)
 		}
 		out.Payments += len(f.Payments)
 		if _, err := conn.Exec(ctx, "UPDATE settlement_files SET written = true WHERE id = $1 AND NOT written", id); err != nil {
-			return out, fmt.Errorf("note that %s is written: %w", f.Name(), err)
+			return fmt.Errorf("note that %s is written: %w", f.Name(), err)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 func readFile(ctx context.Context, conn *pgx.Conn, id int64) (*settlement.File, error) {

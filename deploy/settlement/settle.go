@@ -208,6 +208,10 @@ type partyKey struct {
 	currency events.Currency
 }
 
+// movedNothing is a payment p that has ended without having moved money: the book or the gate refused it, or it was voided or failed after
+// that, or out of review.
+const movedNothing = `p.captured = 0 AND p.status IN ('rejected', 'declined', 'voided', 'failed')`
+
 // readStandings reads what merchants' batches have kept back and not released, and what the book has refused of their orders.
 func readStandings(ctx context.Context, tx pgx.Tx, all []*account) error {
 	by := map[partyKey]*account{}
@@ -219,7 +223,7 @@ func readStandings(ctx context.Context, tx pgx.Tx, all []*account) error {
 	rows, err := tx.Query(ctx, `
 		SELECT b.party, b.currency, r.batch, r.number, r.amount, r.release_on,
 			r.number = 1 AND EXISTS (SELECT FROM settlement_orders o JOIN payments p ON p.id = o.id
-				WHERE o.batch = r.batch AND o.purpose = 'reserve' AND p.status IN ('rejected', 'declined'))
+				WHERE o.batch = r.batch AND o.purpose = 'reserve' AND `+movedNothing+`)
 		FROM settlement_batches b JOIN settlement_reserves r ON r.batch = b.id
 		WHERE b.kind = 'merchant' AND b.party = ANY ($1)
 			AND NOT EXISTS (SELECT FROM settlement_releases x WHERE x.reserve_batch = r.batch AND x.reserve_number = r.number)
@@ -243,7 +247,7 @@ func readStandings(ctx context.Context, tx pgx.Tx, all []*account) error {
 	rows, err = tx.Query(ctx, `
 		SELECT o.party, o.currency, o.id, o.purpose, o.amount
 		FROM settlement_orders o JOIN payments p ON p.id = o.id
-		WHERE o.party = ANY ($1) AND o.returned IS NULL AND o.purpose IN ('payout', 'reserve', 'reserve_release') AND p.status IN ('rejected', 'declined')
+		WHERE o.party = ANY ($1) AND o.returned IS NULL AND o.purpose IN ('payout', 'reserve', 'reserve_release') AND `+movedNothing+`
 		ORDER BY o.number`, parties)
 	if err != nil {
 		return fmt.Errorf("read what the book has refused: %w", err)

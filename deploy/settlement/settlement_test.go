@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +54,7 @@ type world struct {
 	config stream.Config
 	mu     sync.Mutex
 	sent   int64
+	says   func(*events.Event) events.Verdict // nil: approve
 }
 
 // newWorld opens a book on engines of its own schema.
@@ -98,6 +100,9 @@ func (w *world) PublishAsync(ctx context.Context, e *events.Event, done func(err
 	d := events.Decision{Event: *e, Verdict: events.Approve, Topic: schemas.Payments, Partition: partition, Offset: w.sent, Received: e.Time}
 	if d.Event.ID == "" {
 		d.Event.ID, d.Event.Source = fmt.Sprint("e", w.sent), "app"
+	}
+	if w.says != nil {
+		d.Verdict = w.says(e)
 	}
 	w.sent++
 	_, value, err := events.EncodeDecision(&d)
@@ -368,6 +373,103 @@ func TestRefusedPayoutsComeBack(t *testing.T) {
 	w.paidOut()
 	if got := w.one("SELECT payout FROM settlement_batches WHERE party = 'M7' AND day = '2026-03-03'"); got != 5000-30-3000 {
 		t.Errorf("%d is paid", got)
+	}
+}
+
+// A payout that was in review and is then cancelled, by a void or as failed, has moved no money: it comes back as a refused one does. So
+// does one that the book has refused and the bank then reports as failed.
+func TestCancelledPayoutsComeBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		verdict events.Verdict
+		kind    events.Kind
+		source  string
+	}{
+		"review, voided":   {events.Review, events.PaymentVoided, "app"},
+		"review, failed":   {events.Review, events.PaymentFailed, "app"},
+		"declined, failed": {events.Decline, events.PaymentFailed, "app"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.post(purchase("P-1", "M7", 5000, monday.Time().Add(time.Hour)))
+			w.post(w.end(monday)...)
+			var payout events.Event
+			w.says = func(e *events.Event) events.Verdict {
+				if e.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT && e.MerchantID == "M7" && payout.PaymentID == "" {
+					payout = *e
+					return c.verdict
+				}
+				return events.Approve
+			}
+			w.settle(monday)
+			w.post(later(payout, c.kind, payout.Amount, (monday + 1).Time().Add(time.Hour)))
+			w.post(w.end(monday + 1)...)
+			w.settle(monday + 1)
+			w.sound()
+			if got := w.one("SELECT coalesce(sum(o.amount), 0)::bigint FROM settlement_orders o JOIN payments p USING (id) WHERE o.party = 'M7' AND p.status = 'posted'"); got != 5000-30 {
+				t.Errorf("%d is paid, %d is owed", got, 5000-30)
+			}
+		})
+	}
+}
+
+// A file tells the channel that carries a payout to pay it, which may be another than the terms named; and nobody but the
+// house takes an order's id.
+func TestFilesFollowTheBook(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.post(purchase("P-1", "M7", 5000, monday.Time().Add(time.Hour)), purchase("P-2", "M8", 7000, monday.Time().Add(time.Hour)))
+	w.post(purchase("settlement/2026-03-02/M8/CNY/payout", "M9", 100, monday.Time().Add(2*time.Hour)))
+	w.post(w.end(monday)...)
+	var payout events.Event
+	w.says = func(e *events.Event) events.Verdict {
+		if e.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT && e.MerchantID == "M7" {
+			payout = *e
+		}
+		return events.Approve
+	}
+	w.settle(monday)
+	e := later(payout, events.PaymentRerouted, payout.Amount, (monday + 1).Time().Add(time.Hour))
+	e.PaymentChannel = "other_bank"
+	w.post(e)
+	if _, err := w.MakeFiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.one("SELECT count(*) FROM settlement_orders o JOIN settlement_files f ON f.id = o.file WHERE o.party = 'M7' AND f.payment_channel = 'other_bank'"); n != 1 {
+		t.Error("the payout is not in a file of the channel that carries it")
+	}
+	if n := w.one("SELECT count(*) FROM settlement_orders o JOIN payments p USING (id) WHERE o.party = 'M8' AND o.file IS NOT NULL AND p.purpose = 'payout' AND p.customer_id = 'M8'"); n != 1 {
+		t.Error("the file does not pay what the book has posted to M8")
+	}
+}
+
+// Of runs at once to different folders, as of two hosts, one writes the file: a bank is told once.
+func TestFilesAreWrittenOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.post(purchase("P-1", "M7", 5000, monday.Time().Add(time.Hour)))
+	w.post(w.end(monday)...)
+	w.settle(monday)
+	if _, err := w.MakeFiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const runs = 6
+	var paths [runs]int
+	var group sync.WaitGroup
+	for i := range runs {
+		folder := t.TempDir()
+		group.Go(func() {
+			out, err := w.WriteFiles(t.Context(), folder, 0)
+			if paths[i] = len(out.Paths); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	slices.Sort(paths[:])
+	if want := [runs]int{runs - 1: len(settlement.FileNames)}; paths != want {
+		t.Errorf("files written by each run: %v", paths)
 	}
 }
 

@@ -288,6 +288,19 @@ func TestFactsStandWhateverIsLinked(t *testing.T) {
 	}
 }
 
+// So is a dispute of which nothing can be kept, where it has no transfer of its own.
+func TestADisputeStandsThoughNothingIsKept(t *testing.T) {
+	t.Parallel()
+	h := newHouse()
+	h.postings = Standard{}
+	h.apply(decision(events.PaymentInitiated, "P", 5000, with(purchase, card)))
+	h.apply(decision(events.PaymentInitiated, "O", 5000, with(payout, bank)))
+	h.postings = greedy{Standard{}}
+	if got := h.apply(decision(events.PaymentDisputed, "P", 3000)); got != CodeRecorded || h.payments["P"].Status != Disputed {
+		t.Errorf("%s: %+v", got, h.payments["P"])
+	}
+}
+
 // As many merchants as a purchase may have stay within what the book links, at every event.
 func TestManyShares(t *testing.T) {
 	t.Parallel()

@@ -58,7 +58,7 @@ func (c *plan) dispute() Step {
 	if total(frozen) == 0 && p.Held > 0 && len(step.Transfers) == len(p.release()) {
 		step.Done = CodeReleased
 	}
-	step.Otherwise = append(p.release(), Main(&Occasion{OnDispute, e, c.d.Tier, p, instead, amount})...)
+	step.Otherwise = append(append([]ledger.Transfer{}, p.release()...), Main(&Occasion{OnDispute, e, c.d.Tier, p, instead, amount})...)
 	step.Instead = instead
 	return step
 }

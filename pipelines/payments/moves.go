@@ -144,12 +144,11 @@ func (o *Occasion) rerouted() []ledger.Transfer {
 	p := o.After
 	pays, paid := p.cleared()
 	c := change{p: p}
-	if pays {
-		c.add(p.clearing(p.Currency), o.Before.clearing(p.Currency), o.Amount, KindReroute)
+	if was := o.Before.from(); pays && was != p.from() {
+		c.add(p.from(), was, o.Amount, KindReroute)
 	}
-	if paid {
-		other := p.payeeCurrency()
-		c.other(o.Before.clearing(other), p.clearing(other), 0, o.Amount, KindReroute)
+	if was := o.Before.to(p.Merchant); paid && was != p.to(p.Merchant) {
+		c.other(was, p.to(p.Merchant), 0, o.Amount, KindReroute)
 	}
 	return c.all
 }

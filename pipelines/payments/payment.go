@@ -253,6 +253,9 @@ func HouseOwn(p eventsv1.PaymentPurpose) bool {
 // HouseSource begins the source of every event that the house itself publishes.
 const HouseSource = "sluice/"
 
+// HousePayment begins the ids of the payments that settlement orders: whoever else took one would stand where the order is looked for.
+const HousePayment = "settlement/"
+
 // houseBank is the house's bank that payment channels pay to.
 const houseBank = "main"
 
@@ -335,6 +338,11 @@ func (p *Payment) clearing(c events.Currency) ledger.AccountKey {
 
 // cleared says on which side of the payment a payment channel stands: it pays, or it is paid.
 func (p *Payment) cleared() (pays, paid bool) {
+	if p.accounts != nil { // whichever account is another one with another channel
+		other := *p
+		other.Channel += "+"
+		return other.from() != p.from(), other.to(p.Merchant) != p.to(p.Merchant)
+	}
 	switch p.Purpose {
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP:
 		return true, false

@@ -30,7 +30,7 @@ const (
 	CodeExceedsHold = "capture_exceeds_authorization" // more than is still held, or held of the share named
 
 	CodeOtherChannel = "payment_of_another_channel" // another payment channel carries the payment
-	CodeNotTheHouse  = "not_the_house"              // only the house's own settlement asks for such payments
+	CodeNotTheHouse  = "not_the_house"              // only the house's own settlement asks for such payments, or names them so
 	CodeNoShare      = "merchant_without_share"     // the merchant named has no share of the payment
 	CodeRerouted     = "rerouted"                   // what is held is held on the new channel, no money moved
 
@@ -72,7 +72,9 @@ func (s Step) Post(apply func([]ledger.Transfer) ledger.Code) (code string, next
 	next = s.Next
 	got := apply(s.Transfers)
 	if got != ledger.OK && s.Otherwise != nil {
-		got, next = apply(s.Otherwise), s.Instead
+		if got, next = apply(s.Otherwise), s.Instead; got == ledger.OK {
+			return plainly(s.Otherwise), next
+		}
 	}
 	switch {
 	case got != ledger.OK:
@@ -83,6 +85,18 @@ func (s Step) Post(apply func([]ledger.Transfer) ledger.Code) (code string, next
 		return s.Done, next
 	}
 	return got.String(), next
+}
+
+// plainly is the answer to a fact with the transfers it has by itself.
+func plainly(all []ledger.Transfer) string {
+	code := CodeRecorded
+	for i := range all {
+		if all[i].Action != ledger.Void {
+			return ledger.OK.String()
+		}
+		code = CodeReleased
+	}
+	return code
 }
 
 // plan is a decision on a payment event, and what planning it needs to know.
@@ -118,7 +132,7 @@ func (c *plan) step(shard int32) Step {
 		return Step{Code: CodeExists}
 	case e.Kind.Family() != events.Payment:
 		return Step{Code: CodeIgnored}
-	case begins && HouseOwn(e.Purpose) && !strings.HasPrefix(e.Source, HouseSource):
+	case begins && (HouseOwn(e.Purpose) || strings.HasPrefix(e.PaymentID, HousePayment)) && !strings.HasPrefix(e.Source, HouseSource):
 		return Step{Code: CodeNotTheHouse}
 	case begins:
 		return c.begin(shard)

@@ -28,12 +28,14 @@ func (c *plan) reroute() Step {
 		next.Holds++
 		transfers = append(p.release(), next.holds()...)
 	}
-	left := p.Left()
-	if left > 0 {
-		return Step{Transfers: append(transfers, c.transfers(OnReroute, next, left)...), Next: next}
+	step := Step{Next: next, Done: CodeRerouted}
+	if left := p.Left(); left > 0 {
+		if moved := c.transfers(OnReroute, next, left); len(moved) > 0 {
+			transfers, step.Done = append(transfers, moved...), ""
+		}
 	}
-	if len(transfers) == 0 {
+	if step.Transfers = transfers; len(transfers) == 0 {
 		return Step{Code: CodeRecorded, Next: next}
 	}
-	return Step{Transfers: transfers, Done: CodeRerouted, Next: next}
+	return step
 }

@@ -369,6 +369,9 @@ func (l *loader) linked(c combo, m payments.Moment, shares int) int {
 			others++
 		}
 	}
+	if m == payments.OnReroute { // beside the holds that are let go and made again: what is left moves from channel to channel
+		others += 2
+	}
 	return shares*(mains+fee+perShare) + others
 }
 

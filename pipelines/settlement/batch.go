@@ -264,15 +264,24 @@ func (m *Merchant) close(b *Batch, s *Standing, currency events.Currency) {
 // It returns what of releases is kept on.
 func (m *Merchant) takeRefused(b *Batch, s *Standing) (kept int64) {
 	b.Refused, s.Refused = s.Refused, nil
+	gone := int64(0) // of reserves that were refused, and that a batch has released before anybody knew: of those nothing is kept
+	for _, h := range s.Held {
+		if h.Refused {
+			gone -= h.Amount
+		}
+	}
 	for _, o := range b.Refused {
-		if o.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE {
+		switch o.Purpose {
+		case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
 			kept += o.Amount
 			b.Sums[Returned] -= o.Amount
 			continue
+		case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE:
+			gone += o.Amount
 		}
 		b.Sums[Returned] += o.Amount
 	}
-	return kept
+	return max(kept-max(gone, 0), 0)
 }
 
 // Settle makes the batches of a payment channel in one currency, up to and including a business day: what it owes for each
@@ -283,17 +292,41 @@ func (c *Channel) Settle(last Day, currency events.Currency, lines []Line, until
 	for _, d := range days.settles() {
 		b := Batch{Day: d, CutOff: c.CutOffs.At(d), ValueDate: c.ValueDate(d)}
 		b.take(days.upTo(d))
-		for i := range b.Lines {
-			if l := &b.Lines[i]; l.Amount > 0 && (l.Class() == Gross || l.Class() == Other) {
-				b.Fee += c.Fee(l.Amount, currency)
-			}
-		}
+		b.Fee = c.fees(b.Lines, currency)
 		if b.Due = b.Net(); !c.Gross {
 			b.Due -= b.Fee
 		}
 		all = append(all, b)
 	}
 	return all
+}
+
+// fees is what the channel is expected to take of what it has collected. Of a payment that another channel took over, or that it took
+// over, that is what is left of it here; and what the house gets back of a loss is part of a representment.
+func (c *Channel) fees(lines []Line, currency events.Currency) (fee int64) {
+	rerouted := map[string]int64{}
+	for i := range lines {
+		if lines[i].Kind == payments.KindReroute {
+			rerouted[lines[i].Payment] = 0
+		}
+	}
+	for i := range lines {
+		l := &lines[i]
+		if l.Class() != Gross && l.Class() != Other || l.Kind == payments.KindRecovered {
+			continue
+		}
+		if _, moved := rerouted[l.Payment]; moved {
+			rerouted[l.Payment] += l.Amount
+		} else if l.Amount > 0 {
+			fee += c.Fee(l.Amount, currency)
+		}
+	}
+	for _, left := range rerouted {
+		if left > 0 {
+			fee += c.Fee(left, currency)
+		}
+	}
+	return fee
 }
 
 // Order is a payment that a batch orders.
@@ -312,7 +345,7 @@ type Order struct {
 // party that would make it longer than an id may be is hashed.
 func OrderID(day Day, party string, currency events.Currency, purpose eventsv1.PaymentPurpose) string {
 	id := func(party string) string {
-		return "settlement/" + day.String() + "/" + party + "/" + currency.Code() + "/" + payments.PurposeName(purpose)
+		return payments.HousePayment + day.String() + "/" + party + "/" + currency.Code() + "/" + payments.PurposeName(purpose)
 	}
 	if whole := id(party); len(whole) <= events.MaxIDBytes {
 		return whole

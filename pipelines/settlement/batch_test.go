@@ -230,6 +230,25 @@ func TestRefusedOrdersComeBack(t *testing.T) {
 	}
 }
 
+// A reserve that was refused and, by the same run, released holds nothing back: neither has happened.
+func TestAReserveThatNeverWasIsNotHeldOn(t *testing.T) {
+	t.Parallel()
+	m := Standard().Merchant
+	m.Reserve, m.Held = 100_000, 2
+	monday := date("2026-03-02")
+	lines := []Line{{Version: 1, Time: monday.Time(), Kind: "purchase", Amount: 1000}}
+	both := m.Settle(Standing{}, cny, lines, monday+2) // made up for: the reserve is kept and released at once
+	if len(both) != 2 || both[0].Held != 100 || both[1].Released != 100 {
+		t.Fatalf("%+v", both)
+	}
+	refused := append(m.Orders(&both[0], "M", cny), m.Orders(&both[1], "M", cny)...) // the money went into refunds meanwhile
+	lines = []Line{{Version: 2, Time: (monday + 3).Time(), Kind: "refund", Amount: -950}}
+	next := m.Settle(Standing{Day: monday + 2, Refused: refused}, cny, lines, monday+7)
+	if len(next) != 1 || next[0].Payout != 50 || next[0].Carried != 0 {
+		t.Fatalf("of 1000 less 950: %+v", next)
+	}
+}
+
 func TestNegativeNetIsCarried(t *testing.T) {
 	t.Parallel()
 	m := Standard().Merchant
@@ -254,6 +273,13 @@ func TestChannelOwes(t *testing.T) {
 	net := c.Settle(0, cny, lines, friday+3)
 	if len(net) != 2 || net[0].Fee != 50+10 || net[0].Due != 9001-60 || net[0].ValueDate != date("2026-03-10") || net[1].Day != date("2026-03-09") {
 		t.Fatalf("%+v", net)
+	}
+	// What another channel carries now it has not collected, nor is what it no longer pays out; a loss made good is no sale.
+	moved := []Line{{Version: 1, Time: friday.Time(), Kind: "purchase", Payment: "A", Amount: 1000}, {Version: 2, Time: friday.Time(), Kind: "reroute", Payment: "A", Amount: -1000},
+		{Version: 3, Time: friday.Time(), Kind: "withdrawal", Payment: "B", Amount: -700}, {Version: 4, Time: friday.Time(), Kind: "reroute", Payment: "B", Amount: 700},
+		{Version: 5, Time: friday.Time(), Kind: "recovery", Payment: "C", Amount: 300}, {Version: 6, Time: friday.Time(), Kind: "reroute", Payment: "D", Amount: 2000}}
+	if got := c.Settle(0, cny, moved, friday); len(got) != 1 || got[0].Fee != 10+10 {
+		t.Fatalf("%+v", got)
 	}
 	c.Gross = true
 	if gross := c.Settle(0, cny, lines, friday); len(gross) != 1 || gross[0].Due != 9001 {

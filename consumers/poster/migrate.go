@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,9 +25,13 @@ func Migrate(ctx context.Context, postgres string) error {
 		return fmt.Errorf("connect to Postgres: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	var fresh bool
+	if err := conn.QueryRow(ctx, "SELECT to_regclass('schema_migrations') IS NULL").Scan(&fresh); err != nil {
+		return fmt.Errorf("look for the ledger's tables: %w", err)
+	}
 	all := schema.Migrations()
 	for i := range all {
-		if err := migrate(ctx, conn, all, i); err != nil {
+		if err := migrate(ctx, conn, all, i, fresh); err != nil {
 			return err
 		}
 	}
@@ -38,38 +44,75 @@ var (
 	ErrChanged = errors.New("a migration was changed after it had been applied; run the release that applied it")
 )
 
-// migrate applies one migration unless it is applied.
-func migrate(ctx context.Context, conn *pgx.Conn, all []schema.Migration, i int) error {
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1 || current_schema(), 0))", migrationLock); err != nil {
-			return fmt.Errorf("wait for other migrations: %w", err)
+// migrationPoll is how often a process that waits for another's migration looks again. It must not wait inside the database: an
+// index that is built while others write waits for whoever looks at the database, and so for who waits for it.
+const migrationPoll = 100 * time.Millisecond
+
+// migrate applies one migration unless it is applied. In a fresh database nobody writes, and there is nobody to wait for.
+func migrate(ctx context.Context, conn *pgx.Conn, all []schema.Migration, i int, fresh bool) error {
+	if err := lockMigrations(ctx, conn); err != nil {
+		return err
+	}
+	defer func() {
+		_, _ = conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(hashtextextended($1 || current_schema(), 0))", migrationLock)
+	}()
+	applied, err := appliedMigrations(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for version, checksum := range applied {
+		if version > len(all) {
+			return stream.Fatal(fmt.Errorf("migration %d: %w", version, ErrNewer))
 		}
-		applied, err := appliedMigrations(ctx, tx)
-		if err != nil {
-			return err
+		if checksum != all[version-1].Checksum {
+			return stream.Fatal(fmt.Errorf("%s: %w", all[version-1].Name, ErrChanged))
 		}
-		for version, checksum := range applied {
-			if version > len(all) {
-				return stream.Fatal(fmt.Errorf("migration %d: %w", version, ErrNewer))
-			}
-			if checksum != all[version-1].Checksum {
-				return stream.Fatal(fmt.Errorf("%s: %w", all[version-1].Name, ErrChanged))
-			}
+	}
+	m := &all[i]
+	if _, done := applied[m.Version]; done {
+		return nil
+	}
+	for _, statement := range m.Statements() {
+		if fresh {
+			statement = strings.ReplaceAll(statement, " CONCURRENTLY ", " ")
 		}
-		m := all[i]
-		if _, done := applied[m.Version]; done {
-			return nil
-		}
-		if _, err := tx.Exec(ctx, m.SQL); err != nil {
+		if _, err := conn.Exec(ctx, statement); err != nil {
 			return fmt.Errorf("apply %s: %w", m.Name, err)
 		}
-		_, err = tx.Exec(ctx, "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)", m.Version, m.Name, m.Checksum)
+	}
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if m.Statements() == nil {
+			if _, err := tx.Exec(ctx, m.SQL); err != nil {
+				return fmt.Errorf("apply %s: %w", m.Name, err)
+			}
+		}
+		_, err := tx.Exec(ctx, "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)", m.Version, m.Name, m.Checksum)
 		return err
 	})
 }
 
-func appliedMigrations(ctx context.Context, tx pgx.Tx) (map[int]string, error) {
-	_, err := tx.Exec(ctx, `CREATE TABLE IF NOT EXISTS schema_migrations (
+// lockMigrations waits until no other process migrates these tables.
+func lockMigrations(ctx context.Context, conn *pgx.Conn) error {
+	for {
+		var locked bool
+		err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1 || current_schema(), 0))", migrationLock).Scan(&locked)
+		if locked {
+			return nil
+		}
+		if err == nil {
+			select {
+			case <-ctx.Done():
+				err = ctx.Err()
+			case <-time.After(migrationPoll):
+				continue
+			}
+		}
+		return fmt.Errorf("wait for other migrations: %w", err)
+	}
+}
+
+func appliedMigrations(ctx context.Context, conn *pgx.Conn) (map[int]string, error) {
+	_, err := conn.Exec(ctx, `CREATE TABLE IF NOT EXISTS schema_migrations (
 		version    integer PRIMARY KEY,
 		name       text NOT NULL,
 		checksum   text NOT NULL,
@@ -77,7 +120,7 @@ func appliedMigrations(ctx context.Context, tx pgx.Tx) (map[int]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create schema_migrations: %w", err)
 	}
-	rows, err := tx.Query(ctx, "SELECT version, checksum FROM schema_migrations")
+	rows, err := conn.Query(ctx, "SELECT version, checksum FROM schema_migrations")
 	if err != nil {
 		return nil, fmt.Errorf("read schema_migrations: %w", err)
 	}

@@ -3,6 +3,7 @@ package poster
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -26,6 +27,52 @@ func TestMigrateAtOnce(t *testing.T) {
 	}
 	if got := one[int](t, reader(t, url), "SELECT count(*) FROM schema_migrations"); got != len(schema.Migrations()) {
 		t.Errorf("%d migrations applied, want %d", got, len(schema.Migrations()))
+	}
+}
+
+// An index is built while a batch is under way and others start: they wait outside the database, so nobody waits in a circle. One
+// whose building was cut off is built anew.
+func TestIndexesAreBuiltBesideBatches(t *testing.T) {
+	t.Parallel()
+	url := empty(t)
+	conn := reader(t, url)
+	upTo(t, conn, 12)
+	if _, err := conn.Exec(t.Context(), "CREATE INDEX payments_due ON payments (id)"); err != nil { // as a first attempt left it
+		t.Fatal(err)
+	}
+	tx, err := reader(t, url).Begin(t.Context()) // a batch: it has written payments, and holds the building up
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "UPDATE payments SET held = 0"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	const processes = 3
+	for range processes {
+		go func() { done <- Migrate(t.Context(), url) }()
+	}
+	waits := func() bool {
+		return one[bool](t, conn, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE '%INDEX CONCURRENTLY%payments%' AND wait_event_type = 'Lock' AND pid <> pg_backend_pid())")
+	}
+	for deadline := time.Now().Add(time.Minute); !waits(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody builds the index")
+		}
+	}
+	if _, err := reader(t, url).Exec(t.Context(), "UPDATE payments SET held = 0"); err != nil { // another batch goes on meanwhile
+		t.Error(err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range processes {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := one[int](t, conn, "SELECT count(*) FROM pg_index WHERE indexrelid IN ('payments_due'::regclass, 'payments_disputed'::regclass) AND indisvalid AND indpred IS NOT NULL"); got != 2 {
+		t.Errorf("%d of 2 indexes are there", got)
 	}
 }
 

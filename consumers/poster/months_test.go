@@ -211,7 +211,7 @@ func upTo(t *testing.T, conn *pgx.Conn, version int) {
 	t.Helper()
 	all := schema.Migrations()[:version]
 	for i := range all {
-		if err := migrate(t.Context(), conn, all, i); err != nil {
+		if err := migrate(t.Context(), conn, all, i, false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -21,6 +21,25 @@ type Migration struct {
 	Checksum string // SHA-256 of SQL in hex
 }
 
+// oneByOne is the first line of a migration whose statements each run by themselves, outside a transaction, as those must that
+// build an index while others write. Each may be run again after it was cut off.
+const oneByOne = "-- one by one, outside a transaction\n"
+
+// Statements lists the statements of a migration that run one by one; nil of one that is a transaction.
+func (m *Migration) Statements() []string {
+	rest, is := strings.CutPrefix(m.SQL, oneByOne)
+	if !is {
+		return nil
+	}
+	var all []string
+	for _, s := range strings.SplitAfter(rest, ";\n") {
+		if strings.TrimSpace(s) != "" {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
 // Migrations lists every migration in order of version.
 func Migrations() []Migration {
 	entries, err := files.ReadDir(".")

@@ -16,15 +16,16 @@ func (g *gate) applyChannels(r *kgo.Record) {
 	case string(r.Key) != schemas.ChannelsKey:
 	case len(r.Value) == 0, string(r.Value) == schemas.ChannelsOff:
 		g.ruling.changed = g.ruling.changed || g.ruling.table != nil
-		g.ruling.table = nil
+		g.ruling.table, g.ruling.refused = nil, nil
 	default:
 		table, err := routing.Load("channels", r.Value)
 		if err != nil {
 			g.metrics.channelsRefused.Inc()
+			g.ruling.refused = err
 			g.Log.Error("a published table of payment channels was refused; the one before stays in force", "offset", r.Offset, "error", err)
 			return
 		}
-		g.ruling.table, g.ruling.changed = table, true
+		g.ruling.table, g.ruling.refused, g.ruling.changed = table, nil, true
 	}
 }
 

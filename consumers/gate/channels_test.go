@@ -149,3 +149,15 @@ func TestALostTransactionChoosesTheSame(t *testing.T) {
 		t.Errorf("%d payments", payments)
 	}
 }
+
+// A gate that finds nothing but a table it cannot use does not go on without channels, as if nobody had published any: its
+// payments would be booked elsewhere than those of gates that still know the one before.
+func TestAGateNeedsTheChannelsThatWerePublished(t *testing.T) {
+	h := newHouse(t)
+	h.control(schemas.Channels, schemas.ChannelsKey, []byte("routing: test\nversion: 2\nchannels: nonsense\n"))
+	if err := h.gate(nil).wait(); err == nil || !strings.Contains(err.Error(), "cannot be used") || !strings.Contains(err.Error(), "sluice channels off") {
+		t.Errorf("the gate ended with %v", err)
+	}
+	h.control(schemas.Channels, schemas.ChannelsKey, []byte(schemas.ChannelsOff))
+	h.gate(nil).waitReady()
+}

@@ -30,6 +30,7 @@ type ruling struct {
 	shadows map[string]shadow // by name; more than MaxShadows may be published
 	asked   []shadow          // those that are asked, in the order of State.Shadows
 	table   *routing.Table    // payment channels, nil: the house chooses none
+	refused error             // why the newest table on the topic is not in force, nil if it is
 	changed bool              // since the state has heard of it
 }
 
@@ -61,6 +62,9 @@ func (g *gate) readControl(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("read the payment channels: %w", err)
+	}
+	if g.ruling.refused != nil && g.ruling.table == nil { // compacted: the one before is gone, and other gates may go on by it
+		return stream.Fatal(fmt.Errorf("the payment channels that were published cannot be used, and none from before are left: %w; `sluice channels publish` others, or `sluice channels off`", g.ruling.refused))
 	}
 	g.enforce()
 	err = g.replay(ctx, schemas.Lists, []int32{0}, committed, func(r *kgo.Record) error {

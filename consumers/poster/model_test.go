@@ -232,7 +232,7 @@ func changes(code string, begins bool) bool {
 	switch code {
 	case "posted", "recorded", "released", "rerouted", "authorized":
 		return true
-	case "ignored", "payment_unknown":
+	case "ignored", "payment_unknown", "authorization_by_card_only":
 		return false
 	}
 	return begins
@@ -283,6 +283,8 @@ func (n *naive) once(d *events.Decision, shard int) string {
 	switch {
 	case e.Kind == events.PaymentInitiated || e.Kind == events.PaymentAuthorized && p == nil && e.Method == byCard:
 		return n.begin(d, p, shard)
+	case p == nil && e.Kind == events.PaymentAuthorized:
+		return "authorization_by_card_only"
 	case p == nil:
 		return "payment_unknown"
 	case p.customer != e.CustomerID:

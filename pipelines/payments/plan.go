@@ -33,6 +33,7 @@ const (
 	CodeNotTheHouse  = "not_the_house"              // only the house's own settlement asks for such payments
 	CodeNoShare      = "merchant_without_share"     // the merchant named has no share of the payment
 	CodeRerouted     = "rerouted"                   // what is held is held on the new channel, no money moved
+	CodeByCardOnly   = "authorization_by_card_only" // no other payment begins with its authorization: initiate it
 
 	CodeDisputed       = "payment_disputed"     // not while a dispute is open
 	CodeNotDisputable  = "dispute_not_possible" // a payment of this purpose cannot be disputed
@@ -122,6 +123,8 @@ func (c *plan) step(shard int32) Step {
 		return Step{Code: CodeNotTheHouse}
 	case begins:
 		return c.begin(shard)
+	case p == nil && e.Kind == events.PaymentAuthorized:
+		return Step{Code: CodeByCardOnly}
 	case p == nil:
 		return Step{Code: CodeUnknown}
 	case p.Customer != e.CustomerID:

@@ -125,7 +125,7 @@ func TestCoreLives(t *testing.T) {
 		"one merchant of two cannot pay": {steps: []step{init(100, byCard, split(70, 30)), spend, {kind: events.PaymentInitiated, amount: 80, want: "posted", change: []func(*events.Decision){on(func(e *events.Event) { e.PaymentID = "Q" })}}, do(events.PaymentChargedBack, 100, "posted")},
 			want: balances{cards: 0, merchant: 10, merchant2: 0, suspense: 30}, status: ChargedBack},
 		"of two merchants each pays what he has": {steps: []step{init(100, byCard, split(70, 30)), {kind: events.KindUnknown, amount: 20}, do(events.PaymentChargedBack, 100, "posted"), do(events.PaymentRepresented, 30, "posted")},
-			want: balances{cards: 30, merchant: 1, merchant2: 0, suspense: 20 - 20 + 20 - 9}, status: ChargedBack},
+			want: balances{cards: 30, merchant: 1, merchant2: 0, suspense: 11}, status: ChargedBack},
 		"shares voided":        {steps: []step{init(5000, byCard, split(3000, 2000)), do(events.PaymentVoided, 1, "posted")}, want: balances{cards: 0, merchant: 0, merchant2: 0, fees: 0}, status: Voided},
 		"shares held, expired": {steps: []step{auth(100, split(50, 50)), do(events.PaymentCaptured, 10, "authorization_expired", later(AuthorizationLife))}, want: balances{cards: 0}, status: Expired},
 		"a share's hold, rerouted": {steps: []step{auth(100, split(50, 50)), do(events.PaymentRerouted, 1, "rerouted", via("north")), do(events.PaymentCaptured, 40, "posted"), do(events.PaymentRerouted, 1, "posted", via("south")), do(events.PaymentCaptured, 60, "posted"), do(events.PaymentCaptured, 1, "payment_of_another_channel", via("north"))},

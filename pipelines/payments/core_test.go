@@ -331,3 +331,30 @@ func TestManyShares(t *testing.T) {
 		}
 	}
 }
+
+// The slice that a payee can give back is the largest he can pay, found by trying each; the trial of a new user is one of them.
+func TestSliceIsTheLargest(t *testing.T) {
+	t.Parallel()
+	trial := Payment{Amount: 1000_00, Currency: cny, Extra: Extra{Exchange: &Exchange{Currency: "EUR", Amount: 128_00}}}
+	if n := trial.slice(1000_00, 1000_00, 127_49); n != 1000_00-3_99 {
+		t.Errorf("with 127.49 EUR of 128.00 he gives back %d of 1000.00 CNY", n)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		p := Payment{Amount: rapid.Int64Range(1, 300).Draw(t, "amount"), Currency: cny}
+		if rapid.Bool().Draw(t, "exchanged") {
+			p.Exchange = &Exchange{Currency: "EUR", Amount: rapid.Int64Range(1, 3000).Draw(t, "other")}
+		}
+		paid := rapid.Int64Range(0, p.Amount).Draw(t, "paid")
+		claim := rapid.Int64Range(0, paid).Draw(t, "claim")
+		has := rapid.Int64Range(0, 3000).Draw(t, "has")
+		want := int64(0)
+		for n := int64(1); n <= claim; n++ {
+			if p.PayeeAmount(paid)-p.PayeeAmount(paid-n) <= has {
+				want = n
+			}
+		}
+		if got := p.slice(paid, claim, has); got != want {
+			t.Fatalf("%d of %d, want %d", got, claim, want)
+		}
+	})
+}

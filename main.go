@@ -1008,11 +1008,12 @@ func (c *ledgerAccountsCommand) Run(e *environment) error {
 		return err
 	}
 	return withBook(e, c.Config, func(b *books.Book, _ string) error {
-		all, err := b.Accounts(e.ctx, books.Filter{Type: c.Type, Currency: c.Currency, Like: c.Like, Limit: c.Limit}, at)
+		all, total, err := b.List(e.ctx, books.Filter{Type: c.Type, Currency: c.Currency, Like: c.Like, Limit: c.Limit}, at)
 		if err != nil {
 			return err
 		}
-		return c.write(e.out, all, func(w io.Writer, csv bool) error { return books.WriteAccounts(w, all, csv) })
+		err = c.write(e.out, all, func(w io.Writer, csv bool) error { return books.WriteAccounts(w, all, csv) })
+		return errors.Join(err, books.WriteRest(e.err, len(all), total))
 	})
 }
 
@@ -1041,8 +1042,9 @@ func (c *paymentsShowCommand) Run(e *environment) error {
 type paymentsStuckCommand struct {
 	config.Config
 	output
-	At    string `help:"At the end of a day (2026-03-31, UTC), or at a time. Default: each shard's newest event." placeholder:"TIME"`
-	Limit int    `help:"At most so many; 0 is all." default:"100"`
+	At      string `help:"At the end of a day (2026-03-31, UTC), or at a time. Default: each shard's newest event." placeholder:"TIME"`
+	Limit   int    `help:"At most so many; 0 is all." default:"100"`
+	GivenUp bool   `help:"Instead, events that came early and that nobody waits for any longer, each with its final answer."`
 }
 
 func (c *paymentsStuckCommand) Run(e *environment) error {
@@ -1051,11 +1053,21 @@ func (c *paymentsStuckCommand) Run(e *environment) error {
 		return err
 	}
 	return withBook(e, c.Config, func(b *books.Book, _ string) error {
-		all, err := b.Stuck(e.ctx, at, c.Limit)
+		all, total, err := b.Stuck(e.ctx, books.StuckQuery{At: at, Limit: c.Limit, GivenUp: c.GivenUp})
 		if err != nil {
 			return err
 		}
-		return c.write(e.out, all, func(w io.Writer, csv bool) error { return books.WriteStuck(w, all, csv) })
+		if err := c.write(e.out, all, func(w io.Writer, csv bool) error { return books.WriteStuck(w, all, csv) }); err != nil {
+			return err
+		}
+		if err := books.WriteRest(e.err, len(all), total); err != nil || c.GivenUp {
+			return err
+		}
+		_, gone, err := b.Stuck(e.ctx, books.StuckQuery{At: at, Limit: 1, GivenUp: true})
+		if err == nil && gone > 0 {
+			fmt.Fprintf(e.err, "%d events that came early are given up and not listed; --given-up shows them\n", gone)
+		}
+		return err
 	})
 }
 
@@ -1078,7 +1090,7 @@ func (c *paymentsDisputesCommand) Run(e *environment) error {
 type ledgerStatementCommand struct {
 	config.Config
 	output
-	Account string `arg:"" help:"Name of the account, as wallet:C42:CNY, merchant:M7:CNY, fees:CNY."`
+	Account string `arg:"" help:"Name of the account, as wallet:C42:CNY, merchant:M7:CNY, fees:CNY; of one of its stripes, fees/5:CNY, the whole account."`
 	From    string `help:"First day (2026-03-01, UTC), or a time." placeholder:"TIME"`
 	To      string `help:"Last day, or the time to stop before." placeholder:"TIME"`
 	Page    int    `help:"Which page, from 1." default:"1"`

@@ -95,8 +95,14 @@ func (n *naive) take(from, to string, amount int64) bool {
 }
 
 // has says whether a payer has an amount that is not held.
-func (n *naive) has(from string, amount int64) bool {
-	return from[0] != 'w' && from[0] != 'm' || n.balance[from]-n.held[from] >= amount
+func (n *naive) has(from string, amount int64) bool { return n.spare(from) >= amount }
+
+// spare is what of a payer's money is not held; of accounts that may go below zero there is always more.
+func (n *naive) spare(from string) int64 {
+	if from[0] != 'w' && from[0] != 'm' {
+		return 1 << 62
+	}
+	return n.balance[from] - n.held[from]
 }
 
 // pass lets a shard's time pass: what is held too long is free again.
@@ -226,7 +232,7 @@ func changes(code string, begins bool) bool {
 	switch code {
 	case "posted", "recorded", "released", "rerouted", "authorized":
 		return true
-	case "ignored", "payment_unknown":
+	case "ignored", "payment_unknown", "authorization_by_card_only":
 		return false
 	}
 	return begins
@@ -277,6 +283,8 @@ func (n *naive) once(d *events.Decision, shard int) string {
 	switch {
 	case e.Kind == events.PaymentInitiated || e.Kind == events.PaymentAuthorized && p == nil && e.Method == byCard:
 		return n.begin(d, p, shard)
+	case p == nil && e.Kind == events.PaymentAuthorized:
+		return "authorization_by_card_only"
 	case p == nil:
 		return "payment_unknown"
 	case p.customer != e.CustomerID:
@@ -362,7 +370,7 @@ func (n *naive) chargeBack(p *naivePayment, e *events.Event) string {
 	return "posted"
 }
 
-// giveBack takes from what a dispute keeps, then from the payee or the house.
+// giveBack takes from what a dispute keeps, then from the payee what he has, and the rest from the house.
 func (n *naive) giveBack(p *naivePayment, parts []int64) {
 	n.free(p)
 	p.settled = p.settled || p.stage == "settled"
@@ -372,10 +380,10 @@ func (n *naive) giveBack(p *naivePayment, parts []int64) {
 			n.take(x.kept, p.from, kept)
 			n.take(x.kept, x.to, x.frozen-kept)
 		}
-		if !n.take(x.to, p.from, parts[i]-kept) {
-			n.take("suspense", p.from, parts[i]-kept)
-			x.lost += parts[i] - kept
-		}
+		paid := min(parts[i]-kept, n.spare(x.to))
+		n.take(x.to, p.from, paid)
+		n.take("suspense", p.from, parts[i]-kept-paid)
+		x.lost += parts[i] - kept - paid
 		x.back += parts[i]
 		x.frozen, x.claimed = 0, 0
 	}

@@ -20,7 +20,7 @@ const (
 )
 
 const (
-	sqlStuck    = `SELECT status, count(*) FROM (SELECT status FROM stuck_payments LIMIT $1) s GROUP BY status`
+	sqlStuck    = `SELECT status, count(*) FROM (SELECT status FROM stuck_payments WHERE status <> 'early' OR due_at >= at - $2::interval LIMIT $1) s GROUP BY status`
 	sqlDisputes = `
 		SELECT count(*), count(*) FILTER (WHERE p.due_at < s.clock)
 		FROM payments p JOIN shards s ON s.shard = p.shard WHERE p.status = 'disputed'`
@@ -45,7 +45,7 @@ func newWaiting(r prometheus.Registerer) *waiting {
 
 // look asks the book once.
 func (w *waiting) look(ctx context.Context, conn *pgx.Conn) error {
-	rows, err := conn.Query(ctx, sqlStuck, maxStuck)
+	rows, err := conn.Query(ctx, sqlStuck, maxStuck, payments.EarlyListed)
 	if err != nil {
 		return fmt.Errorf("count what is stuck: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -81,33 +82,60 @@ const (
 
 // Accounts lists accounts in order of name, as they are or, with a time, as they were.
 func (b *Book) Accounts(ctx context.Context, f Filter, at time.Time) ([]Account, error) {
+	all, _, err := b.List(ctx, f, at)
+	return all, err
+}
+
+// List is Accounts, and how many there are without the limit. A type or currency that there is not is an error.
+func (b *Book) List(ctx context.Context, f Filter, at time.Time) (all []Account, total int64, err error) {
+	if err := f.check(); err != nil {
+		return nil, 0, err
+	}
 	sums, args := sumsNow, []any{f.Type, f.Currency, f.Like, f.Limit}
 	if !at.IsZero() {
 		from, err := b.rolled(ctx, b.conn, at.Add(time.Microsecond)) // Postgres's smallest step: a day's last one is its end
 		if err != nil {
-			return nil, fmt.Errorf("read the accounts: %w", err)
+			return nil, 0, fmt.Errorf("read the accounts: %w", err)
 		}
 		sums, args = sumsAt, append(args, at, from)
 	}
 	rows, err := b.conn.Query(ctx, `
-		SELECT a.name, a.type, a.currency, a.exponent, a.credit_normal, sum(s.debits)::text, sum(s.credits)::text, sum(s.held)::text, sum(s.transfers)::bigint
+		SELECT a.name, a.type, a.currency, a.exponent, a.credit_normal, sum(s.debits)::text, sum(s.credits)::text, sum(s.held)::text, sum(s.transfers)::bigint, count(*) OVER ()
 		FROM (SELECT DISTINCT name, type, currency, exponent, credit_normal FROM `+named+` x) a JOIN (`+sums+`) s ON s.name = a.name
 		WHERE ($1 = '' OR a.type = $1) AND ($2 = '' OR a.currency = $2) AND ($3 = '' OR strpos(a.name, $3) > 0)
 		GROUP BY 1, 2, 3, 4, 5 ORDER BY a.name COLLATE "C" LIMIT nullif($4, 0)`, args...)
 	if err != nil {
-		return nil, fmt.Errorf("read the accounts: %w", err)
+		return nil, 0, fmt.Errorf("read the accounts: %w", err)
 	}
-	all, err := pgx.CollectRows(rows, scanAccount)
+	all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Account, error) { return scanAccount(row, &total) })
 	if err != nil {
-		return nil, fmt.Errorf("read the accounts: %w", err)
+		return nil, 0, fmt.Errorf("read the accounts: %w", err)
 	}
-	return all, nil
+	return all, total, nil
 }
 
-func scanAccount(row pgx.CollectableRow) (a Account, err error) {
+// check refuses words that no account has.
+func (f Filter) check() error {
+	if _, known := events.ParseCurrency(f.Currency); f.Currency != "" && !known {
+		return fmt.Errorf("--currency %s: the house does not know this currency; give an ISO 4217 code, such as CNY", f.Currency)
+	}
+	if f.Type == "" {
+		return nil
+	}
+	var names []string
+	for _, t := range ledger.Types() {
+		if t.Name == f.Type {
+			return nil
+		}
+		names = append(names, t.Name)
+	}
+	return fmt.Errorf("--type %s: there is no such type of account; there are %s", f.Type, strings.Join(names, ", "))
+}
+
+func scanAccount(row pgx.CollectableRow, more ...any) (a Account, err error) {
 	var creditNormal bool
 	var debits, credits, held string
-	if err := row.Scan(&a.Name, &a.Type, &a.Currency, &a.exponent, &creditNormal, &debits, &credits, &held, &a.Transfers); err != nil {
+	if err := row.Scan(append([]any{&a.Name, &a.Type, &a.Currency, &a.exponent, &creditNormal, &debits, &credits, &held, &a.Transfers}, more...)...); err != nil {
 		return a, err
 	}
 	a.Currency, _ = measure(a.Name, a.Currency)
@@ -195,16 +223,25 @@ const entries = `
 		FROM entries WHERE $2::timestamptz IS NULL OR event_time < $2)
 	`
 
-// Read reads a statement, in order of time. Every line's balance is that of the whole account after it.
+// Read reads a statement, in order of time. Every line's balance is that of the whole account after it. A stripe's name,
+// clearing:north/5:CNY, is taken as that of the whole account, clearing:north:CNY.
 func (b *Book) Read(ctx context.Context, account string, period Period, page Page) (*Statement, error) {
 	var s Statement
+	if !period.From.IsZero() && !period.To.IsZero() && !period.From.Before(period.To) {
+		return nil, fmt.Errorf("the period from %s to before %s has no moment: it ends before it begins; exchange --from and --to",
+			period.From.Format(time.RFC3339), period.To.Format(time.RFC3339))
+	}
 	err := pgx.BeginTxFunc(ctx, b.conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		s = Statement{Period: period}
 		var err error
 		if s.since, err = b.rolled(ctx, tx, period.From); err != nil {
 			return err
 		}
-		if err := s.head(ctx, tx, account); err != nil {
+		name, err := whole(ctx, tx, account)
+		if err != nil {
+			return err
+		}
+		if err := s.head(ctx, tx, name); err != nil {
 			return err
 		}
 		return s.lines(ctx, tx, page)
@@ -215,13 +252,22 @@ func (b *Book) Read(ctx context.Context, account string, period Period, page Pag
 	return &s, nil
 }
 
+// whole is the name of the account that a key belongs to; what is no key stays as it is.
+func whole(ctx context.Context, tx pgx.Tx, key string) (name string, err error) {
+	err = tx.QueryRow(ctx, `SELECT name FROM `+named+` a WHERE key = $1`, key).Scan(&name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return key, nil
+	}
+	return name, err
+}
+
 // head reads what the account is, and its sums before and at the end of the period.
 func (s *Statement) head(ctx context.Context, tx pgx.Tx, account string) error {
 	rows, err := tx.Query(ctx, `SELECT name, type, currency, exponent, credit_normal, sum(debits_posted)::text, sum(credits_posted)::text, '0', 0::bigint FROM `+named+` a WHERE name = $1 GROUP BY 1, 2, 3, 4, 5`, account)
 	if err != nil {
 		return err
 	}
-	s.Account, err = pgx.CollectOneRow(rows, scanAccount)
+	s.Account, err = pgx.CollectOneRow(rows, func(row pgx.CollectableRow) (Account, error) { return scanAccount(row) })
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrUnknown
 	}

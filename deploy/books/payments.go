@@ -1,6 +1,7 @@
 package books
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,10 +14,12 @@ import (
 	"github.com/shopspring/decimal"
 
 	"sluice/pipelines/payments"
+	"sluice/schemas/events"
 )
 
 // ErrNoPayment means that the book has no payment of the id, and no event waits for one.
-var ErrNoPayment = errors.New("no such payment in the book; the id is the event's payment_id")
+var ErrNoPayment = errors.New("no such payment in the book; the id is the event's payment_id. `sluice deadletters list` has events that could not be read, " +
+	"and the warehouse all that were: SELECT decision_id, type, verdict FROM payments WHERE payment_id = 'ID'")
 
 // Stuck is a payment that waits longer than it should, or an event that waits for a payment. Amounts are in major units.
 type Stuck struct {
@@ -30,41 +33,69 @@ type Stuck struct {
 	Channel  string           `json:"payment_channel,omitempty"`
 	Amount   *decimal.Decimal `json:"amount,omitempty"`
 	Currency string           `json:"currency,omitempty"`
-	Since    time.Time        `json:"since"`  // it is so
-	DueAt    time.Time        `json:"due_at"` // its limit
-	At       time.Time        `json:"at"`     // the moment asked about: its shard's clock, unless another was given
+	Since    time.Time        `json:"since"`            // it is so
+	DueAt    time.Time        `json:"due_at"`           // its limit
+	At       time.Time        `json:"at"`               // the moment asked about: its shard's clock, unless another was given
+	Answer   string           `json:"answer,omitempty"` // the final one, where Status is given_up
 }
 
-// Stuck lists what is past its limit, the longest first: by event time, as far as each shard has come, or at a given moment.
-// At most limit, 0 is all.
-func (b *Book) Stuck(ctx context.Context, at time.Time, limit int) ([]Stuck, error) {
-	sql, args := `SELECT * FROM stuck_payments ORDER BY due_at, id LIMIT nullif($1, 0)`, []any{limit}
-	if !at.IsZero() {
-		sql, args = `
-			SELECT id, status, '', customer_id, merchant_id, method, purpose, payment_channel, currency, amount, changed_at, due_at, $2::timestamptz
-			FROM payments WHERE due_at < $2
-			UNION ALL SELECT payment_id, 'early', event_type, '', '', '', '', '', '', NULL, event_time, due_at, $2
-			FROM early_events WHERE applied_sequence IS NULL AND due_at < $2
-			ORDER BY due_at, id LIMIT nullif($1, 0)`, append(args, at)
+// StuckQuery says which of what is stuck is meant.
+type StuckQuery struct {
+	At      time.Time // zero: as far as each shard has come, by event time
+	Limit   int       // at most so many; 0: all
+	GivenUp bool      // instead, the early events that are listed no longer
+}
+
+// stuckNow and stuckAt are what is past its limit, given up or not: by each shard's clock, and at the moment $4.
+const (
+	stuckNow = `SELECT id, status, event_type, customer_id, merchant_id, method, purpose, payment_channel, currency, amount_minor, since, due_at, at FROM stuck_payments`
+	stuckAt  = `
+		SELECT id, status, '' AS event_type, customer_id, merchant_id, method, purpose, payment_channel, currency, amount AS amount_minor, changed_at AS since, due_at, $4::timestamptz AS at
+		FROM payments WHERE due_at < $4
+		UNION ALL SELECT payment_id, 'early', event_type, '', '', '', '', '', '', NULL, event_time, due_at, $4
+		FROM early_events WHERE applied_sequence IS NULL AND due_at < $4`
+)
+
+// Stuck lists what is past its limit, the longest first, and counts all of it. What came early and is more than
+// payments.EarlyListed past its limit is given up and not in the list: it is one of its own.
+func (b *Book) Stuck(ctx context.Context, q StuckQuery) (all []Stuck, total int64, err error) {
+	from, args := stuckNow, []any{q.Limit, payments.EarlyListed, q.GivenUp}
+	if !q.At.IsZero() {
+		from, args = stuckAt, append(args, q.At)
 	}
-	rows, err := b.conn.Query(ctx, sql, args...)
+	rows, err := b.conn.Query(ctx, `
+		SELECT s.*, $3 AND EXISTS (SELECT FROM payments p WHERE p.id = s.id), count(*) OVER () FROM (`+from+`) s
+		WHERE (s.status = 'early' AND s.due_at < s.at - $2::interval) = $3
+		ORDER BY s.due_at, s.id LIMIT nullif($1, 0)`, args...)
 	if err != nil {
-		return nil, fmt.Errorf("read what is stuck: %w", err)
+		return nil, 0, fmt.Errorf("read what is stuck: %w", err)
 	}
-	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Stuck, err error) {
+	all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Stuck, err error) {
 		var amount *int64
-		err = row.Scan(&s.Payment, &s.Status, &s.Event, &s.Customer, &s.Merchant, &s.Method, &s.Purpose, &s.Channel, &s.Currency, &amount, &s.Since, &s.DueAt, &s.At)
+		var known bool
+		err = row.Scan(&s.Payment, &s.Status, &s.Event, &s.Customer, &s.Merchant, &s.Method, &s.Purpose, &s.Channel, &s.Currency, &amount, &s.Since, &s.DueAt, &s.At,
+			&known, &total)
 		if amount != nil {
 			major := majorOf(*amount, s.Currency)
 			s.Amount = &major
+		}
+		if q.GivenUp {
+			s.Status, s.Answer = statusGivenUp, givenUp(s.Event, known)
 		}
 		s.Since, s.DueAt, s.At = s.Since.UTC(), s.DueAt.UTC(), s.At.UTC()
 		return s, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read what is stuck: %w", err)
+		return nil, 0, fmt.Errorf("read what is stuck: %w", err)
 	}
-	return all, nil
+	return all, total, nil
+}
+
+// statusGivenUp is the status of an early event that is listed no longer.
+const statusGivenUp = "given_up"
+
+func givenUp(event string, known bool) string {
+	return payments.GivenUp(events.ParseKind(event), known)
 }
 
 // OpenDispute is a dispute that is not decided. Amounts are in major units.
@@ -118,6 +149,7 @@ type Life struct {
 	Payment      string            `json:"payment"`
 	Status       string            `json:"status"`
 	Code         string            `json:"code,omitempty"` // why the book rejected it
+	Note         string            `json:"note,omitempty"` // where there is no payment: which events these are
 	Customer     string            `json:"customer"`
 	Account      string            `json:"account,omitempty"`
 	Counterparty string            `json:"counterparty,omitempty"`
@@ -158,7 +190,9 @@ type EventLine struct {
 	Source    string         `json:"source"`
 	ID        string         `json:"id"`
 	Answer    string         `json:"answer"`
-	Then      string         `json:"then,omitempty"` // the answer once what it had waited for came
+	Then      string         `json:"then,omitempty"`     // the answer once what it had waited for came
+	GivenUp   string         `json:"given_up,omitempty"` // the answer once it was waited for no longer
+	Decision  string         `json:"decision"`           // topic/partition/offset, as `sluice explain` takes it
 	Transfers []TransferLine `json:"transfers,omitempty"`
 }
 
@@ -174,7 +208,8 @@ type TransferLine struct {
 }
 
 // Payment is a payment's whole life: ErrNoPayment if there is none. It reads the results of the payment's shard from its first
-// event on: of an old payment in a large book that takes seconds.
+// event on: of an old payment in a large book that takes seconds. Of what is no payment it returns the events with that id that were
+// refused lately, if there are some.
 func (b *Book) Payment(ctx context.Context, id string) (*Life, error) {
 	l, err := b.lifeRow(ctx, id)
 	if err == nil {
@@ -230,6 +265,23 @@ func (b *Book) awaited(ctx context.Context, id string) (*Life, error) {
 	l := &Life{Payment: id, Status: "early"}
 	err := b.conn.QueryRow(ctx, `SELECT shard, sequence FROM early_events WHERE payment_id = $1 ORDER BY shard, sequence LIMIT 1`, id).Scan(&l.shard, &l.sequence)
 	if errors.Is(err, pgx.ErrNoRows) {
+		return b.refused(ctx, id)
+	}
+	return l, err
+}
+
+// refusedAmong is how many of each shard's newest results are searched for events of a payment that the book does not have: results
+// have no index by payment.
+const refusedAmong = 5_000
+
+// refused are the events of a payment that none of them has begun, those of the newest shard that has some.
+func (b *Book) refused(ctx context.Context, id string) (*Life, error) {
+	l := &Life{Payment: id, Status: "none", Note: fmt.Sprintf("no event has begun this payment; those of its events that are among the newest %d results of their shard:", refusedAmong)}
+	err := b.conn.QueryRow(ctx, `
+		SELECT r.shard, min(r.sequence) FROM shards s CROSS JOIN LATERAL (
+			SELECT shard, sequence, payment_id FROM results WHERE shard = s.shard ORDER BY sequence DESC LIMIT $2) r
+		WHERE r.payment_id = $1 GROUP BY r.shard ORDER BY r.shard LIMIT 1`, id, refusedAmong).Scan(&l.shard, &l.sequence)
+	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, ErrNoPayment
 	}
 	return l, err
@@ -260,21 +312,32 @@ func (b *Book) lifeHolds(ctx context.Context, l *Life) error {
 
 func (b *Book) lifeEvents(ctx context.Context, l *Life) error {
 	rows, err := b.conn.Query(ctx, `
-		SELECT r.event_time, r.event_type, r.event_source, r.event_id, r.code, coalesce(e.code, ''), coalesce((
+		SELECT r.event_time, r.event_type, r.event_source, r.event_id, r.code, coalesce(e.code, ''), r.input_topic, r.input_partition, r.input_offset,
+			coalesce(e.applied_sequence IS NULL AND e.due_at < (SELECT clock FROM shards WHERE shard = $2) - $4::interval, false), coalesce((
 			SELECT json_agg(json_build_object('kind', t.kind, 'debit', d.key, 'credit', c.key, 'amount', t.amount::text, 'currency', t.currency) ORDER BY t.number)
 			FROM transfers t JOIN accounts d ON d.id = t.debit_account JOIN accounts c ON c.id = t.credit_account
 			WHERE t.shard = r.shard AND t.number >= r.first_transfer AND t.number < r.first_transfer + r.transfers), '[]')
 		FROM results r LEFT JOIN early_events e ON e.payment_id = r.payment_id AND e.shard = r.shard AND e.sequence = r.sequence
 		WHERE r.shard = $2 AND r.payment_id = $1
 			AND r.sequence >= least($3, (SELECT min(sequence) FROM early_events WHERE payment_id = $1 AND shard = $2))
-		ORDER BY r.sequence`, l.Payment, l.shard, l.sequence)
+		ORDER BY r.sequence`, l.Payment, l.shard, l.sequence, payments.EarlyListed)
 	if err != nil {
 		return err
 	}
 	var e EventLine
 	var transfers []byte
-	_, err = pgx.ForEachRow(rows, []any{&e.Time, &e.Event, &e.Source, &e.ID, &e.Answer, &e.Then, &transfers}, func() error {
+	var at struct {
+		topic     string
+		partition int32
+		offset    int64
+	}
+	var gone bool
+	_, err = pgx.ForEachRow(rows, []any{&e.Time, &e.Event, &e.Source, &e.ID, &e.Answer, &e.Then, &at.topic, &at.partition, &at.offset, &gone, &transfers}, func() error {
 		line := e
+		line.Decision = events.PositionID(at.topic, at.partition, at.offset)
+		if gone {
+			line.GivenUp = givenUp(e.Event, l.Status != "early")
+		}
 		line.Time, line.Transfers = e.Time.UTC(), nil
 		if err := json.Unmarshal(transfers, &line.Transfers); err != nil {
 			return err
@@ -307,6 +370,9 @@ func WriteStuck(w io.Writer, all []Stuck, asCSV bool) error {
 		}
 		if s.Event != "" {
 			status += " " + s.Event
+		}
+		if s.Answer != "" {
+			status += ": " + s.Answer
 		}
 		rows = append(rows, []string{s.Payment, status, s.Customer, s.Merchant, s.Method, s.Purpose, s.Channel, s.Since.Format(timeForm), s.DueAt.Format(timeForm),
 			late(s.At.Sub(s.DueAt)), amount})
@@ -347,6 +413,7 @@ func (l *Life) Write(w io.Writer) error {
 	}
 	say("payment", l.Payment)
 	say("status", strings.TrimSpace(l.Status+" "+l.Code))
+	say("note", l.Note)
 	if l.Purpose != "" {
 		say("purpose", l.Purpose+" by "+l.Method)
 	}
@@ -363,6 +430,9 @@ func (l *Life) Write(w io.Writer) error {
 		if name == "amount" || !strings.HasPrefix(strings.Trim(l.Amounts[name], "0."), " ") {
 			say(name, l.Amounts[name])
 		}
+	}
+	if l.Extra.Lost > 0 {
+		say("lost", majorOf(l.Extra.Lost, l.Currency).StringFixed(places(l.Currency))+" "+l.Currency+", paid by the house")
 	}
 	if l.DueAt != nil {
 		say("due", l.DueAt.UTC().Format(timeForm))
@@ -384,7 +454,14 @@ func (l *Life) Write(w io.Writer) error {
 		if e.Then != "" {
 			answer += ", then " + e.Then
 		}
-		fmt.Fprintf(w, "%s  %s  %s  (%s %s)\n", e.Time.Format(timeForm), e.Event, answer, e.Source, e.ID)
+		if e.GivenUp != "" {
+			answer += ", given up: " + e.GivenUp
+		}
+		fmt.Fprintf(w, "%s  %s  %s  (%s %s, decision %s)\n", e.Time.Format(timeForm), e.Event, answer, e.Source, e.ID, e.Decision)
+		switch cmp.Or(e.Then, e.Answer) {
+		case payments.CodeDeclined, payments.CodeInReview:
+			fmt.Fprintf(w, "    which rules: sluice explain %s\n", e.Decision)
+		}
 		for _, t := range e.Transfers {
 			fmt.Fprintf(w, "    %s %s %s: %s -> %s\n", t.Kind, t.Amount.StringFixed(t.places), t.Currency, t.Debit, t.Credit)
 		}

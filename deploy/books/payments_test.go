@@ -73,19 +73,20 @@ func TestStuck(t *testing.T) {
 		{49, []string{"reviewed in_review", "unknown early payment.captured", "contested disputed"}},
 		{24*7 + 1, []string{"reviewed in_review", "unknown early payment.captured", "contested disputed", "never settles posted"}},
 	} {
-		got, err := w.book.Stuck(t.Context(), start.Add(time.Duration(c.hours)*time.Hour), 0)
-		if ones := stuckOnes(got); err != nil || fmt.Sprint(ones) != fmt.Sprint(c.want) {
+		got, total, err := w.book.Stuck(t.Context(), StuckQuery{At: start.Add(time.Duration(c.hours) * time.Hour)})
+		if ones := stuckOnes(got); err != nil || int(total) != len(ones) || fmt.Sprint(ones) != fmt.Sprint(c.want) {
 			t.Errorf("after %d hours %q are stuck, want %q; %v", c.hours, ones, c.want, err)
 		}
 	}
 	// By the shards' clocks: shard 0 goes on, shard 1 does not, so its capture is in time.
 	w.tell(0, "later", 50, events.PaymentInitiated, 100, byWallet)
-	got, err := w.book.Stuck(t.Context(), time.Time{}, 0)
+	got, _, err := w.book.Stuck(t.Context(), StuckQuery{})
 	if ones := stuckOnes(got); err != nil || fmt.Sprint(ones) != "[reviewed in_review contested disputed]" {
 		t.Errorf("%q are stuck, %v", ones, err)
 	}
 	w.tell(1, "later too", 50, events.PaymentInitiated, 100, byWallet)
-	if got, err = w.book.Stuck(t.Context(), time.Time{}, 2); err != nil || fmt.Sprint(stuckOnes(got)) != "[reviewed in_review unknown early payment.captured]" {
+	got, total, err := w.book.Stuck(t.Context(), StuckQuery{Limit: 2})
+	if err != nil || total != 3 || fmt.Sprint(stuckOnes(got)) != "[reviewed in_review unknown early payment.captured]" {
 		t.Errorf("the first two stuck are %q, %v", stuckOnes(got), err)
 	}
 	var out bytes.Buffer
@@ -93,6 +94,22 @@ func TestStuck(t *testing.T) {
 		t.Errorf("%v: %s", err, out.String())
 	}
 
+	// What came early is listed for a week; then it is given up, and in a list of its own.
+	gone := StuckQuery{At: start.Add(29*time.Hour + payments.EarlyListed), GivenUp: true}
+	if got, total, err = w.book.Stuck(t.Context(), gone); err != nil || total != 0 {
+		t.Errorf("%q are given up, %v", stuckOnes(got), err)
+	}
+	gone.At = gone.At.Add(time.Minute)
+	if got, _, err = w.book.Stuck(t.Context(), gone); err != nil || fmt.Sprint(stuckOnes(got)) != "[unknown given_up payment.captured]" || got[0].Answer != payments.CodeUnknown {
+		t.Errorf("%+v are given up, %v", got, err)
+	}
+	if got, _, err = w.book.Stuck(t.Context(), StuckQuery{At: gone.At}); err != nil || strings.Contains(fmt.Sprint(stuckOnes(got)), "early") {
+		t.Errorf("%q are stuck, %v", stuckOnes(got), err)
+	}
+	w.tell(1, "much later", 24*9, events.PaymentInitiated, 100, byWallet)
+	if life, err := w.book.Payment(t.Context(), "unknown"); err != nil || life.Events[0].GivenUp != payments.CodeUnknown {
+		t.Errorf("%+v, %v", life, err)
+	}
 	disputes, err := w.book.Disputes(t.Context(), 0)
 	if err != nil || len(disputes) != 2 {
 		t.Fatalf("disputes %+v, %v", disputes, err)
@@ -134,7 +151,7 @@ func TestPaymentLife(t *testing.T) {
 		"status         posted\n", "channel        north\n", "route          cheapest healthy of 3\n", "captured       5.00 CNY\n", "refunded       1.00 CNY\n",
 		"share          6.00 of M: captured 3.00, back 0.00\n", "share          4.00 of N: captured 2.00, back 1.00\n", "dispute        won: 3.00 claimed, 0.00 frozen",
 		"hold           P: 6.00 from clearing:north/0:CNY to merchant:M:CNY; posted 3.00, voided 3.00, expired 0.00, open 0.00\n", "hold           P#0.1: 4.00",
-		"payment.captured  awaits_payment, then posted  (acquirer 0.0)\n", "payment.authorized  posted  (acquirer 0.1)\n    purchase 3.00 CNY: clearing:north/0:CNY -> merchant:M:CNY\n",
+		"payment.captured  awaits_payment, then posted  (acquirer 0.0, decision payments/0/0)\n", "payment.authorized  posted  (acquirer 0.1, decision payments/0/1)\n    purchase 3.00 CNY: clearing:north/0:CNY -> merchant:M:CNY\n",
 		"payment.refunded  posted", "    refund 1.00 CNY: merchant:N:CNY -> clearing:north/0:CNY\n",
 	} {
 		if !strings.Contains(out.String(), want) {
@@ -144,7 +161,19 @@ func TestPaymentLife(t *testing.T) {
 	if strings.Contains(out.String(), "Q") || len(life.Events) != 5 {
 		t.Errorf("%d events:\n%s", len(life.Events), out.String())
 	}
-	if _, err := w.book.Payment(t.Context(), "R"); !errors.Is(err, ErrNoPayment) {
+	if _, err := w.book.Payment(t.Context(), "R"); !errors.Is(err, ErrNoPayment) || !strings.Contains(err.Error(), "deadletters list") {
 		t.Errorf("an unknown payment: %v", err)
+	}
+	w.tell(0, "S", 5, events.PaymentInitiated, 100, func(d *events.Decision) { d.Verdict = events.Decline })
+	w.tell(1, "T", 5, events.PaymentInitiated, 100, func(d *events.Decision) { d.Event.Purpose = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING })
+	for id, want := range map[string]string{"S": "which rules: sluice explain payments/0/6\n", "T": "payment.initiated  not_the_house  (acquirer 1.0, decision payments/1/0)\n"} {
+		life, err := w.book.Payment(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Reset()
+		if err := life.Write(&out); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("lacks %q, %v:\n%s", want, err, out.String())
+		}
 	}
 }

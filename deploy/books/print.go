@@ -37,6 +37,15 @@ func table(w io.Writer, rows [][]string, left int) error {
 	return t.Flush()
 }
 
+// WriteRest says how many there are beyond those a limit let through, nothing if none.
+func WriteRest(w io.Writer, shown int, total int64) error {
+	if int64(shown) >= total {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "%d of %d; --limit shows more\n", shown, total)
+	return err
+}
+
 // writeCSV writes rows as CSV. A text that a spreadsheet would take for a formula gets an apostrophe before it.
 func writeCSV(w io.Writer, rows [][]string) error {
 	c := csv.NewWriter(w)

@@ -11,6 +11,7 @@ import (
 
 	"sluice/pipelines/payments"
 	"sluice/pipelines/posting"
+	"sluice/pipelines/value"
 	"sluice/schemas/events"
 )
 
@@ -80,6 +81,11 @@ func TryPostings(o PostingTrial, out io.Writer) error {
 		return err
 	}
 	t := posting.Trial{Tier: o.Tier, At: time.Now().UTC()}
+	switch value.Tier(o.Tier) {
+	case "", value.Platinum, value.Gold, value.Silver, value.Bronze, value.Dormant:
+	default:
+		return fmt.Errorf("--tier %s: give platinum, gold, silver, bronze or dormant, or leave it out", o.Tier)
+	}
 	var known bool
 	if t.Purpose, known = payments.ParsePurpose(o.Purpose); !known || t.Purpose == 0 {
 		return fmt.Errorf("--purpose %s: give top_up, transfer, purchase, withdrawal or payout", o.Purpose)

@@ -46,3 +46,15 @@ func TestPostingsAreShownAndTried(t *testing.T) {
 		t.Errorf("a file without end: %v", err)
 	}
 }
+
+// A tier that there is not is no tier.
+func TestTryPostingsKnowsTheTiers(t *testing.T) {
+	t.Parallel()
+	for tier, good := range map[string]bool{"": true, "gold": true, "dormant": true, "golden": false} {
+		var out strings.Builder
+		err := TryPostings(PostingTrial{Rules: "rewards", Purpose: "purchase", Method: "wallet", Amount: "100", Currency: "CNY", Tier: tier}, &out)
+		if good != (err == nil) || !good && !strings.Contains(err.Error(), "platinum, gold, silver, bronze or dormant") {
+			t.Errorf("--tier %s: %v", tier, err)
+		}
+	}
+}

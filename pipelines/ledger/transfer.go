@@ -6,8 +6,9 @@ import (
 	"sluice/schemas/events"
 )
 
-// MaxLinked bounds the transfers that stand or fall together: the longest chain today has four.
-const MaxLinked = 64
+// MaxLinked bounds the transfers that stand or fall together. The most are those of a purchase from 16 merchants that fails: five
+// of each, of which one is what a posting rule linked.
+const MaxLinked = 80
 
 // ID is a transfer's identity, of its maker's choosing: what makes it take effect once, and what others refer to. At
 // most 256 bytes.

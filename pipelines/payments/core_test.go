@@ -124,6 +124,8 @@ func TestCoreLives(t *testing.T) {
 		"the first share by name":       {steps: []step{init(100, split(70, 30)), do(events.PaymentRefunded, 20, "posted", split(20))}, want: balances{merchant: 50, merchant2: 30}, status: Posted},
 		"one merchant of two cannot pay": {steps: []step{init(100, byCard, split(70, 30)), spend, {kind: events.PaymentInitiated, amount: 80, want: "posted", change: []func(*events.Decision){on(func(e *events.Event) { e.PaymentID = "Q" })}}, do(events.PaymentChargedBack, 100, "posted")},
 			want: balances{cards: 0, merchant: 10, merchant2: 0, suspense: 30}, status: ChargedBack},
+		"of two merchants each pays what he has": {steps: []step{init(100, byCard, split(70, 30)), {kind: events.KindUnknown, amount: 20}, do(events.PaymentChargedBack, 100, "posted"), do(events.PaymentRepresented, 30, "posted")},
+			want: balances{cards: 30, merchant: 1, merchant2: 0, suspense: 11}, status: ChargedBack},
 		"shares voided":        {steps: []step{init(5000, byCard, split(3000, 2000)), do(events.PaymentVoided, 1, "posted")}, want: balances{cards: 0, merchant: 0, merchant2: 0, fees: 0}, status: Voided},
 		"shares held, expired": {steps: []step{auth(100, split(50, 50)), do(events.PaymentCaptured, 10, "authorization_expired", later(AuthorizationLife))}, want: balances{cards: 0}, status: Expired},
 		"a share's hold, rerouted": {steps: []step{auth(100, split(50, 50)), do(events.PaymentRerouted, 1, "rerouted", via("north")), do(events.PaymentCaptured, 40, "posted"), do(events.PaymentRerouted, 1, "posted", via("south")), do(events.PaymentCaptured, 60, "posted"), do(events.PaymentCaptured, 1, "payment_of_another_channel", via("north"))},
@@ -141,7 +143,9 @@ func TestCoreLives(t *testing.T) {
 			{kind: events.PaymentInitiated, amount: 1000, want: "posted", change: []func(*events.Decision){exchanged(100), on(func(e *events.Event) { e.PaymentID = "Q" })}},
 			do(events.PaymentChargedBack, 3, "posted")},
 			want: balances{cards: 4, "merchant:M:EUR": 96, "fx/3:EUR": 104, suspense: 3}, status: ChargedBack},
-		"in two currencies, cannot pay back": {steps: []step{init(1000, byCard, exchanged(131)), do(events.PaymentChargedBack, 1000, "posted")}, want: balances{cards: 0, "merchant:M:EUR": 130, "fx/3:EUR": 131, suspense: 1000}, status: ChargedBack},
+		"in two currencies, cannot pay back": {steps: []step{init(1000, byCard, exchanged(131)), do(events.PaymentChargedBack, 1000, "posted")}, want: balances{cards: 0, "merchant:M:EUR": 0, "fx/3:EUR": 1, "fx/3:CNY": -8, suspense: 8}, status: ChargedBack},
+		"in two currencies, a part cannot be paid back, represented": {steps: []step{init(1000, byCard, exchanged(131)), do(events.PaymentChargedBack, 1000, "posted"), do(events.PaymentRepresented, 500, "posted")},
+			want: balances{cards: 500, "merchant:M:EUR": 64, "fx/3:EUR": 65, "fx/3:CNY": -500, suspense: 0}, status: ChargedBack},
 
 		"by a channel of its own":        {steps: []step{init(5000, byCard, via("north")), do(events.PaymentSettled, 1, "payment_of_another_channel", via("south")), do(events.PaymentSettled, 1, "recorded", via("north"))}, want: balances{"clearing:north/3:CNY": 5000, cards: 0}, status: Settled},
 		"by the channel the house chose": {steps: []step{init(5000, byCard, func(d *events.Decision) { d.Route = events.Route{Channel: "north", Reason: "cheapest"} }), do(events.PaymentRefunded, 1, "posted")}, want: balances{"clearing:north/3:CNY": 4999}, status: Posted, due: 7 * day},
@@ -309,8 +313,12 @@ func TestManyShares(t *testing.T) {
 		amounts[i] = 1000
 	}
 	whole := int64(1000 * events.MaxSplits)
+	spend := decision(events.KindUnknown, "P", 1)
 	for _, last := range [][]*events.Decision{
 		{decision(events.PaymentFailed, "P", 1)},
+		{spend, decision(events.PaymentFailed, "P", 1)},
+		{spend, decision(events.PaymentChargedBack, "P", whole)},
+		{decision(events.PaymentDisputed, "P", whole/3), spend, decision(events.PaymentFailed, "P", 1)},
 		{decision(events.PaymentChargedBack, "P", whole)},
 		{decision(events.PaymentRerouted, "P", 1, via("north"))},
 		{decision(events.PaymentDisputed, "P", whole/3), decision(events.PaymentFailed, "P", 1)},
@@ -321,9 +329,45 @@ func TestManyShares(t *testing.T) {
 		h.apply(decision(events.PaymentAuthorized, "P", whole, with(purchase, card), split(amounts...)))
 		h.apply(decision(events.PaymentCaptured, "P", whole/2+7))
 		for _, d := range last {
+			if d == spend {
+				for _, s := range h.payments["P"].Shares {
+					h.post([]ledger.Transfer{{Debit: ledger.MerchantPayable(s.Merchant, cny), Credit: banks, Amount: 10, Currency: cny, Kind: "spent"}})
+				}
+				continue
+			}
 			if got := h.apply(d); got != "posted" {
 				t.Errorf("%s: %s", d.Event.Kind, got)
 			}
 		}
+		if p := h.payments["P"]; p.Lost > 10*events.MaxSplits+p.Fee {
+			t.Errorf("%d is lost", p.Lost)
+		}
 	}
+}
+
+// The slice that a payee can give back is the largest he can pay, found by trying each; the trial of a new user is one of them.
+func TestSliceIsTheLargest(t *testing.T) {
+	t.Parallel()
+	trial := Payment{Amount: 1000_00, Currency: cny, Extra: Extra{Exchange: &Exchange{Currency: "EUR", Amount: 128_00}}}
+	if n := trial.slice(1000_00, 1000_00, 127_49); n != 1000_00-3_99 {
+		t.Errorf("with 127.49 EUR of 128.00 he gives back %d of 1000.00 CNY", n)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		p := Payment{Amount: rapid.Int64Range(1, 300).Draw(t, "amount"), Currency: cny}
+		if rapid.Bool().Draw(t, "exchanged") {
+			p.Exchange = &Exchange{Currency: "EUR", Amount: rapid.Int64Range(1, 3000).Draw(t, "other")}
+		}
+		paid := rapid.Int64Range(0, p.Amount).Draw(t, "paid")
+		claim := rapid.Int64Range(0, paid).Draw(t, "claim")
+		has := rapid.Int64Range(0, 3000).Draw(t, "has")
+		want := int64(0)
+		for n := int64(1); n <= claim; n++ {
+			if p.PayeeAmount(paid)-p.PayeeAmount(paid-n) <= has {
+				want = n
+			}
+		}
+		if got := p.slice(paid, claim, has); got != want {
+			t.Fatalf("%d of %d, want %d", got, claim, want)
+		}
+	})
 }

@@ -2,6 +2,8 @@ package payments
 
 import (
 	"time"
+
+	"sluice/schemas/events"
 )
 
 // CodeEarly answers an event that came before what it builds on: it is kept, and applied with the event it waits for.
@@ -12,7 +14,23 @@ const (
 	MaxEarly = 16
 	// EarlyLife is how long an event waits, from its own time: channels mix up seconds, and their batches hours.
 	EarlyLife = 24 * time.Hour
+	// EarlyListed is how long after that an event is listed as stuck, by its shard's clock; then it is given up.
+	EarlyListed = 7 * 24 * time.Hour
 )
+
+// GivenUp is the final answer to an early event that is given up: what it would have been, had nothing been waited for. known says
+// whether the payment itself came.
+func GivenUp(kind events.Kind, known bool) string {
+	switch {
+	case !known:
+		return CodeUnknown
+	case kind == events.PaymentEvidenceSubmitted, kind == events.PaymentDisputeDecided:
+		return CodeNoDispute
+	case kind == events.PaymentRepresented:
+		return CodeNotChargedBack
+	}
+	return CodeNotPosted
+}
 
 // Early says whether an event that was answered with code would be answered otherwise had it come later in the payment's life. p is
 // the payment then, nil if it is unknown.

@@ -2,6 +2,7 @@ package payments
 
 import (
 	"math/bits"
+	"sort"
 
 	"sluice/pipelines/ledger"
 	"sluice/schemas/events"
@@ -34,4 +35,15 @@ func (p *Payment) PayeeAmount(n int64) int64 {
 	high, low := bits.Mul64(uint64(p.Exchange.Amount), uint64(n))
 	whole, _ := bits.Div64(high, low, uint64(p.Amount)) // n <= Amount, so the quotient is at most Exchange.Amount
 	return int64(whole)
+}
+
+// slice is the largest n up to claim for which the payee, who was paid for the first paid minor units, can give back those beyond
+// the first paid-n with what he has, in minor units of his currency. Claim is at most paid; n and claim are the payer's.
+func (p *Payment) slice(paid, claim, has int64) int64 {
+	if p.Exchange == nil {
+		return min(claim, has)
+	}
+	return int64(sort.Search(int(claim), func(n int) bool {
+		return p.PayeeAmount(paid)-p.PayeeAmount(paid-int64(n)-1) > has
+	}))
 }

@@ -33,6 +33,7 @@ const (
 	CodeNotTheHouse  = "not_the_house"              // only the house's own settlement asks for such payments, or names them so
 	CodeNoShare      = "merchant_without_share"     // the merchant named has no share of the payment
 	CodeRerouted     = "rerouted"                   // what is held is held on the new channel, no money moved
+	CodeByCardOnly   = "authorization_by_card_only" // no other payment begins with its authorization: initiate it
 
 	CodeDisputed       = "payment_disputed"     // not while a dispute is open
 	CodeNotDisputable  = "dispute_not_possible" // a payment of this purpose cannot be disputed
@@ -109,7 +110,7 @@ type plan struct {
 
 // Plan says what a decision on a payment event does. p is the payment so far, nil if it is unknown; it is not changed.
 // shard stripes the platform's accounts of a new payment; later events keep to the stripe of the first. funds is asked about
-// the accounts of payees alone.
+// the accounts of payees, and of those who give them something back as far as they have it.
 func Plan(d *events.Decision, shard int32, p *Payment, post Postings, funds Funds) Step {
 	c := plan{d, p.By(post), post, funds}
 	step := c.step(shard)
@@ -136,6 +137,8 @@ func (c *plan) step(shard int32) Step {
 		return Step{Code: CodeNotTheHouse}
 	case begins:
 		return c.begin(shard)
+	case p == nil && e.Kind == events.PaymentAuthorized:
+		return Step{Code: CodeByCardOnly}
 	case p == nil:
 		return Step{Code: CodeUnknown}
 	case p.Customer != e.CustomerID:
@@ -339,7 +342,7 @@ func (c *plan) refund() Step {
 }
 
 // chargeBack takes back what is left of a payment, at most the event's amount: what has been refunded cannot be taken
-// twice. What the payee does not have, the house pays out of suspense. Whatever the gate says, it has happened. An open dispute
+// twice. The payee pays as far as he has it, the house the rest out of suspense. Whatever the gate says, it has happened. An open dispute
 // ends with it.
 func (c *plan) chargeBack() Step {
 	p, left := c.p, c.p.lefts()
@@ -381,7 +384,7 @@ func (c *plan) void() Step {
 }
 
 // fail ends a payment that the channel could not carry out, as a void does. It has happened: the verdict does not count, nor
-// whether it was settled, and what the payee does not have, the house pays.
+// whether it was settled, and what the payee does not have of it, the house pays.
 func (c *plan) fail() Step {
 	p := c.p
 	switch {
@@ -408,20 +411,20 @@ func (c *plan) letGo(status Status) Step {
 	return Step{Transfers: p.release(), Done: CodeReleased, Next: next}
 }
 
-// takeBack gives parts of the shares back to the payer, as a fact: out of what a dispute keeps, from the payee if he has what
-// else is needed, and at the cost of the house if he does not. Whoever takes back what was captured gets no more of it, so holds
-// end. Should the book refuse what is linked to that, the house pays and nothing is linked.
+// takeBack gives parts of the shares back to the payer, as a fact: out of what a dispute keeps, then from the payee as far as he
+// has it, and the rest at the cost of the house. Whoever takes back what was captured gets no more of it, so holds end. Should the
+// book refuse what is linked to that, the house pays all that no dispute kept and nothing is linked.
 func (c *plan) takeBack(m Moment, status Status, parts []int64) Step {
 	p, amount := c.p, total(parts)
 	next := p.back(c.d, status, parts, nil)
 	transfers := c.transfers(m, next, amount)
-	if short := c.short(transfers); short != nil {
-		next = p.back(c.d, status, parts, short)
+	if lost := c.lacks(transfers, parts); lost != nil {
+		next = p.back(c.d, status, parts, lost)
 		transfers = c.transfers(m, next, amount)
 	}
-	all := make([]bool, len(parts))
-	for i := range all {
-		all[i] = true
+	all := make([]int64, len(parts))
+	for i, s := range p.shares() {
+		all[i] = parts[i] - min(parts[i], s.Frozen)
 	}
 	instead := p.back(c.d, status, parts, all)
 	plain := Main(&Occasion{m, &c.d.Event, c.d.Tier, p, instead, amount})
@@ -431,38 +434,71 @@ func (c *plan) takeBack(m Moment, status Status, parts []int64) Step {
 	}
 }
 
-// short says which payees have not enough for what transfers ask of them, nil if all have.
-func (c *plan) short(transfers []ledger.Transfer) (short []bool) {
+// lacks is what of the shares' parts their payees cannot pay, in minor units of the payer, nil if they can pay all of it. The
+// transfers ask them for all of it; what comes to a payee before that is his to pay with.
+func (c *plan) lacks(transfers []ledger.Transfer, parts []int64) (lost []int64) {
 	moved := make(map[ledger.AccountKey]int64, len(transfers))
-	shares := c.p.shares()
+	shares, asked := c.p.shares(), make([]bool, len(parts))
 	for i := range transfers {
 		t := &transfers[i]
-		for j := range shares {
-			if t.Balancing != 0 || t.Debit != c.p.to(shares[j].Merchant) { // a balancing one takes what there is
-				continue
-			}
-			if f := c.funds(t.Debit); f != math.MaxInt64 && f+moved[t.Debit] < t.Amount {
-				if short == nil {
-					short = make([]bool, len(shares))
-				}
-				short[j] = true
-			}
+		amount, j := t.Amount, c.owes(t, shares, parts, asked)
+		if j >= 0 || t.Balancing != 0 { // a balancing one takes what there is
+			amount = min(amount, c.has(t.Debit, moved))
 		}
-		moved[t.Debit] -= t.Amount
-		moved[t.Credit] += t.Amount
+		if j >= 0 {
+			asked[j] = true
+		}
+		if j >= 0 && amount < t.Amount {
+			paid, claim := unkept(&shares[j], parts[j])
+			can := c.p.slice(paid, claim, amount)
+			amount = c.p.PayeeAmount(paid) - c.p.PayeeAmount(paid-can)
+			if lost == nil {
+				lost = make([]int64, len(parts))
+			}
+			lost[j] = claim - can
+		}
+		moved[t.Debit] -= amount
+		moved[t.Credit] += amount
 	}
-	return short
+	return lost
+}
+
+// owes is the share whose payee a transfer asks for what no dispute has kept of the share's part, -1 if it is another transfer.
+func (c *plan) owes(t *ledger.Transfer, shares []Share, parts []int64, asked []bool) int {
+	for j := range shares {
+		paid, claim := unkept(&shares[j], parts[j])
+		if !asked[j] && t.Balancing == 0 && t.Debit == c.p.to(shares[j].Merchant) && t.Amount == c.p.PayeeAmount(paid)-c.p.PayeeAmount(paid-claim) {
+			return j
+		}
+	}
+	return -1
+}
+
+// has is what an account can be debited with once amounts have moved; math.MaxInt64 where it may go below zero.
+func (c *plan) has(key ledger.AccountKey, moved map[ledger.AccountKey]int64) int64 {
+	funds := c.funds(key)
+	if funds == math.MaxInt64 {
+		return funds
+	}
+	return max(0, funds+moved[key])
+}
+
+// unkept is what of a part no open dispute keeps, and what of the share is paid once that which is kept went back. Minor units of
+// the payer.
+func unkept(s *Share, part int64) (paid, claim int64) {
+	kept := min(part, s.Frozen)
+	return s.paid() - kept, part - kept
 }
 
 // back is the payment once parts of its shares went back to the payer: charged back, or reversed for the other statuses. An open
-// dispute ends. What of a short share was not kept by a dispute is the house's loss; short may be nil.
-func (p *Payment) back(d *events.Decision, status Status, parts []int64, short []bool) *Payment {
+// dispute ends. What of each part is lost the house pays; losses may be nil.
+func (p *Payment) back(d *events.Decision, status Status, parts, losses []int64) *Payment {
 	next := p.next(d, status)
 	next.Held = 0
-	for i, s := range p.shares() {
+	for i := range parts {
 		lost := int64(0)
-		if short != nil && short[i] {
-			lost = parts[i] - min(parts[i], s.Frozen)
+		if losses != nil {
+			lost = losses[i]
 		}
 		next.Lost += lost
 		if status == ChargedBack {

@@ -14,7 +14,7 @@ const (
 	OnHold               // an authorization: pending from payer to payee
 	OnMove               // initiated in one step, or captured: from payer to payee
 	OnRefund             // from payee to payer
-	OnChargeBack         // a charge-back: from payee to payer, or from suspense if the payee has not enough
+	OnChargeBack         // a charge-back: from payee to payer, and from suspense what the payee has not
 	OnRepresent          // a charge-back contested with success: from payer to payee again, or to suspense
 	OnVoid               // cancelled: from payee to payer, with the fee
 	OnFailure            // the channel could not carry it out: as OnVoid

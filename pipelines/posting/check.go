@@ -353,8 +353,11 @@ func (l *loader) checkLinked(c combo) {
 // linked is how many transfers a moment has at most: its main ones, its effects, and what of moved goes back.
 func (l *loader) linked(c combo, m payments.Moment, shares int) int {
 	mains := 2 // beside the one a hold that is let go, or what a dispute kept
-	if m == payments.OnMove {
+	switch m {
+	case payments.OnMove:
 		mains = 1
+	case payments.OnChargeBack, payments.OnFailure, payments.OnDisputeLost:
+		mains = 3 // what the payee has, and what the house pays
 	}
 	fee, perShare, others := 0, 0, 0
 	back := backIndex(m)

@@ -118,7 +118,7 @@ func TestLoadRefuses(t *testing.T) {
 				all += "  - {id: " + id + ", on: moved, when: payment.purpose == \"purchase\", post: {debit: payee, credit: tax, amount: amount * 0.01, kind: x}, back: share}\n"
 			}
 			return all
-		}(), "4:5: effects: a purchase by wallet from 16 merchants would link 96 transfers, more than the book's 64"},
+		}(), "4:5: effects: a purchase by wallet from 16 merchants would link 112 transfers, more than the book's 80"},
 
 		"two parties at once": {partiesBut(`payment.purpose == "purchase" && payment.method != "wallet"`, `payment.purpose == "purchase"`),
 			"24:11: when: a purchase by wallet is a payment of purchase-from-wallet on line 18 too; only one of them may hold"},

@@ -511,3 +511,52 @@ func TestFeeForAChargeBackIsNoLoss(t *testing.T) {
 			h.balance("fees/3:CNY"))
 	}
 }
+
+// TestEffectsMakeNoLoss: what the house loses by a charge-back is what the merchant lacks, whatever follows from it, and whether or
+// not the customer still has what goes back to the merchant before.
+func TestEffectsMakeNoLoss(t *testing.T) {
+	t.Parallel()
+	r, err := Load("house.yaml", []byte(`postings: house
+version: 1
+effects:
+  - id: cashback
+    on: moved
+    when: payment.purpose == "purchase" && !payment.exchanged
+    post: {debit: payee, credit: wallet(customer), amount: amount * 0.1, kind: cashback}
+    back: share
+  - id: penalty
+    on: charged_back
+    when: payment.purpose == "purchase"
+    post: {debit: payee, credit: fees, amount: "15", kind: penalty}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ spent, other, lost, fees, merchant int64 }{
+		{spent: 0, lost: 0},
+		{spent: 300, lost: 300},
+		{spent: 1000, lost: 1000},
+		{spent: 1000, other: 500, lost: 550},
+		{spent: 0, other: 1000, lost: 0, fees: 900},
+		{spent: 0, other: 2000, lost: 0, fees: 1500, merchant: 300},
+	} {
+		h := newHouse(r)
+		h.apply(decision(events.PaymentInitiated, "P", 10_000, purchase, card))
+		if c.spent > 0 {
+			h.apply(decision(events.PaymentInitiated, "W", c.spent, withdrawal, bank))
+		}
+		if c.other > 0 {
+			d := decision(events.PaymentInitiated, "Q", c.other, purchase, card)
+			d.Event.CustomerID = "Z"
+			h.apply(d)
+		}
+		if code, _ := h.apply(decision(events.PaymentChargedBack, "P", 10_000, purchase, card)); code != "posted" {
+			t.Fatal(code)
+		}
+		p := h.payments["P"]
+		if p.Lost != c.lost || h.balance("suspense/3:CNY") != c.lost || h.balance("fees/3:CNY") != c.fees || h.balance("merchant:M:CNY") != c.merchant || len(p.Effects) != 0 {
+			t.Errorf("%+v: %d lost, %d in suspense, %d in fees, %d with the merchant, effects %+v", c, p.Lost, h.balance("suspense/3:CNY"),
+				h.balance("fees/3:CNY"), h.balance("merchant:M:CNY"), p.Effects)
+		}
+	}
+}

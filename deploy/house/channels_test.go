@@ -40,7 +40,7 @@ func TestChannelsUnderLoad(t *testing.T) {
 	r.eventually(db, "SELECT count() FROM payments WHERE route = 'acquirer-a' AND method = 'card'")
 	r.eventually(db, "SELECT count() FROM payments WHERE route = 'bank-a' AND purpose = 'top_up'")
 	// Of one instrument, another table: its id stands in the reasons.
-	next := strings.NewReplacer("version: 1", "version: 2", "name: acquirer-a", "name: acquirer-c").Replace(string(routing.Standard))
+	next := strings.NewReplacer("version: 2", "version: 3", "name: acquirer-a", "name: acquirer-c").Replace(string(routing.Standard))
 	file := filepath.Join(t.TempDir(), "next.yaml")
 	publish := func(text string) error {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
@@ -52,13 +52,13 @@ func TestChannelsUnderLoad(t *testing.T) {
 		}
 		return r.PublishChannels(ctx, table, "ann")
 	}
-	if err := publish(strings.Replace(next, "version: 2", "version: 1", 1)); err == nil || !strings.Contains(err.Error(), "version: 2") {
+	if err := publish(strings.Replace(next, "version: 3", "version: 2", 1)); err == nil || !strings.Contains(err.Error(), "version: 3") {
 		t.Errorf("the same version with another text: %v", err)
 	}
 	if err := publish(next); err != nil {
 		t.Fatal(err)
 	}
-	r.eventually(db, "SELECT count() FROM payments WHERE route = 'acquirer-c' AND endsWith(route_reason, 'standard@2')")
+	r.eventually(db, "SELECT count() FROM payments WHERE route = 'acquirer-c' AND endsWith(route_reason, 'standard@3')")
 	stop()
 	for _, row := range r.verifies().Rows {
 		if row.Promise == "a payment is booked on the channel chosen for it" && row.Checked == 0 {
@@ -83,7 +83,7 @@ func TestChannelsUnderLoad(t *testing.T) {
 		t.Logf("%s\n%s", what, &out)
 	}
 	says("explain", func(w *bytes.Buffer) error { return Explain(ctx, r.Addresses.ClickHouse, ExplainOptions{ID: id}, w) }, "payment channel acquirer-c ("+reason+")")
-	says("show", func(w *bytes.Buffer) error { return r.ShowChannels(ctx, w) }, "standard@2", " by ann", "acquirer-c", "up")
+	says("show", func(w *bytes.Buffer) error { return r.ShowChannels(ctx, w) }, "standard@3", " by ann", "acquirer-c", "up")
 	question := RouteQuestion{Method: "card", Purpose: "purchase", Amount: "100.00", Currency: "CNY"}
 	says("route", func(w *bytes.Buffer) error { return r.AskRoute(ctx, w, question) }, "acquirer-c\ncheapest of 3 healthy: acquirer-c 0.55 %", "next: acquirer-b, backup")
 	question.Currency, question.At = "JPY", time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)

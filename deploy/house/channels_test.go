@@ -2,13 +2,18 @@ package house
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"sluice/pipelines/routing"
+	"sluice/schemas"
 	"sluice/schemas/warehouse"
 )
 
@@ -104,5 +109,63 @@ func TestChannelsUnderLoad(t *testing.T) {
 	}
 	if live, err := r.LiveChannels(ctx); err != nil || live != nil {
 		t.Errorf("%v, %v", live, err)
+	}
+	if err := publish(strings.Replace(next, "explore: 0.02", "explore: 0.03", 1)); err == nil || !strings.Contains(err.Error(), "version: 4") {
+		t.Errorf("another text under a version that was live before: %v", err)
+	}
+	if err := publish(strings.Replace(next, "version: 3", "version: 2", 1)); err == nil || !strings.Contains(err.Error(), "version: 4") {
+		t.Errorf("a lower version than was live before: %v", err)
+	}
+	if err := publish(next); err != nil {
+		t.Errorf("the same text once more: %v", err)
+	}
+	if live, err := r.LiveChannels(ctx); err != nil || live == nil || live.Version != 3 {
+		t.Errorf("%v, %v", live, err)
+	}
+}
+
+// What was published is known by the last record of the compacted topic, whatever stands before it; records of an older sluice, which say
+// nothing of it, are understood; how many names are remembered has a limit.
+func TestPublishedVersions(t *testing.T) {
+	t.Parallel()
+	table := func(name string, version int, more string) *routing.Table {
+		text := fmt.Sprintf("routing: %s\nversion: %d\nchannels:\n  - {name: a, methods: [card], purposes: [purchase], currencies: [CNY], fees: [{bps: 60%s}]}\n", name, version, more)
+		loaded, err := routing.Load("test.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return loaded
+	}
+	p := publishedVersions{}
+	p.add(table("main", 7, ""))
+	p.add(table("night", 2, ""))
+	p.add(table("main", 3, "")) // does not lower it
+	told, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := publishedVersions{}
+	last.read(&kgo.Record{Value: []byte(schemas.ChannelsOff), Headers: []kgo.RecordHeader{{Key: headerBy, Value: []byte("ann")}, {Key: headerPast, Value: told}}})
+	for _, c := range []struct {
+		table *routing.Table
+		want  string
+	}{
+		{table("main", 8, ""), ""}, {table("main", 7, ""), ""}, {table("night", 2, ""), ""}, {table("other", 1, ""), ""},
+		{table("main", 7, ".5"), "version: 8"}, {table("main", 6, ""), "version: 8"}, {table("night", 2, ".5"), "version: 3"},
+	} {
+		if err := last.check(c.table); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.table.ID(), err, c.want)
+		}
+	}
+	old := publishedVersions{}
+	old.read(&kgo.Record{Value: []byte(schemas.ChannelsOff), Headers: []kgo.RecordHeader{{Key: headerPast, Value: []byte("{")}}})
+	if err := old.check(table("main", 1, "")); err != nil || len(old) != 0 {
+		t.Errorf("%v, %v", old, err)
+	}
+	for i := range maxPast {
+		old.note(fmt.Sprint("t", i), publishedVersion{Version: 1})
+	}
+	if err := old.check(table("main", 1, "")); err == nil {
+		t.Error("the names that are remembered have no limit")
 	}
 }

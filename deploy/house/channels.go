@@ -306,9 +306,9 @@ func (h *House) channelsOf(ctx context.Context, file string) (*PublishedChannels
 	return live, err
 }
 
-// ShowChannels prints the live table, each channel with how it fares.
-func (h *House) ShowChannels(ctx context.Context, w io.Writer) error {
-	return h.withHealth(ctx, "", time.Time{}, func(table *PublishedChannels, health *answered) error {
+// ShowChannels prints the live table, each channel with how it fared at a moment, the zero one: at the newest payment event.
+func (h *House) ShowChannels(ctx context.Context, w io.Writer, at time.Time) error {
+	return h.withHealth(ctx, "", at, func(table *PublishedChannels, health *answered) error {
 		fmt.Fprintf(w, "%s, published %s%s\n", table.ID(), table.At.UTC().Format(time.RFC3339), byWhom(table.By))
 		fmt.Fprintf(w, "answers of the %s before %s; down below %s of at least %d; explore %s, probe %s\n\n", shortSpan(table.Window),
 			health.at.Format(time.RFC3339), inPercent(table.DownAt), table.Attempts, inPercent(table.Explore), inPercent(table.Probe))

@@ -31,7 +31,7 @@ func TestChannelsUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if err := r.ShowChannels(ctx, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), "sluice channels publish") {
+	if err := r.ShowChannels(ctx, &bytes.Buffer{}, time.Time{}); err == nil || !strings.Contains(err.Error(), "sluice channels publish") {
 		t.Errorf("without channels: %v", err)
 	}
 	stop := r.load(2000)
@@ -88,7 +88,10 @@ func TestChannelsUnderLoad(t *testing.T) {
 		t.Logf("%s\n%s", what, &out)
 	}
 	says("explain", func(w *bytes.Buffer) error { return Explain(ctx, r.Addresses.ClickHouse, ExplainOptions{ID: id}, w) }, "payment channel acquirer-c ("+reason+")")
-	says("show", func(w *bytes.Buffer) error { return r.ShowChannels(ctx, w) }, "standard@3", " by ann", "acquirer-c", "up")
+	says("show", func(w *bytes.Buffer) error { return r.ShowChannels(ctx, w, time.Time{}) }, "standard@3", " by ann", "acquirer-c", "up")
+	says("show of another day", func(w *bytes.Buffer) error {
+		return r.ShowChannels(ctx, w, time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
+	}, "before 2020-01-01T00:00:00Z", "acquirer-c  up     -        0")
 	question := RouteQuestion{Method: "card", Purpose: "purchase", Amount: "100.00", Currency: "CNY"}
 	says("route", func(w *bytes.Buffer) error { return r.AskRoute(ctx, w, question) }, "acquirer-c\ncheapest of 3 healthy: acquirer-c 0.55 %", "next: acquirer-b, backup")
 	question.Currency, question.At = "JPY", time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)

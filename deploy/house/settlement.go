@@ -158,13 +158,13 @@ func payoutFiles(ctx context.Context, s *settlement.Store, o SettleOptions, open
 }
 
 // Receive notes that a payment channel has paid what a batch said it owed, and has the book show it.
-func Receive(ctx context.Context, c config.Config, r settlement.Receipt, log *slog.Logger) (order terms.Order, err error) {
+func Receive(ctx context.Context, c config.Config, r settlement.Receipt, log *slog.Logger) (seen settlement.Receival, err error) {
 	err = withSettlement(ctx, c, Kafka|Postgres, log, func(h *House, s *settlement.Store) error {
-		if order, err = s.Received(ctx, r); err != nil {
+		if seen, err = s.Received(ctx, r); err != nil {
 			return err
 		}
 		_, err = h.publishOrders(ctx, s)
 		return err
 	})
-	return order, err
+	return seen, err
 }

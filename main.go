@@ -723,26 +723,58 @@ func (c *channelsOffCommand) Run(e *environment) error {
 	return withKafka(e, c.Config, func(h *house.House) error { return h.EndChannels(e.ctx, c.By) })
 }
 
-type channelsShowCommand struct{ config.Config }
+type channelsShowCommand struct {
+	config.Config
+	At string `help:"How they fared at the end of a day (2026-03-31, UTC), or at a time (2026-03-31T18:00:00Z). Default: at the newest payment event." placeholder:"TIME"`
+}
 
 func (c *channelsShowCommand) Run(e *environment) error {
-	return withEngines(e, c.Config, house.Kafka|house.ClickHouse, func(h *house.House) error { return h.ShowChannels(e.ctx, e.out) })
+	at, err := momentOf("--at", c.At)
+	if err != nil {
+		return err
+	}
+	return withEngines(e, c.Config, house.Kafka|house.ClickHouse, func(h *house.House) error { return h.ShowChannels(e.ctx, e.out, at) })
+}
+
+// momentOf reads an option that is a day, for its end, or a time; the zero time for none.
+func momentOf(option, text string) (time.Time, error) {
+	at, err := books.ParseAt(text)
+	if err != nil {
+		return at, fmt.Errorf("%s: %w", option, err)
+	}
+	return at, nil
+}
+
+// dayOf reads an option that is a day; the zero time for none.
+func dayOf(option, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	day, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		return day, fmt.Errorf("%s: %q is no day; write it as 2026-01-31", option, text)
+	}
+	return day, nil
 }
 
 type channelsRouteCommand struct {
 	config.Config
-	Method   string    `help:"card, bank_transfer, quick_pay or wallet." default:"card"`
-	Purpose  string    `help:"purchase, transfer, top_up, withdrawal or payout." default:"purchase"`
-	Amount   string    `help:"Major units, such as 100.00." required:""`
-	Currency string    `help:"ISO 4217 code." default:"CNY"`
-	At       time.Time `help:"By the hours and the answers of this moment, 2026-11-24T08:00:00Z. Default: that of the newest payment event." placeholder:"TIME"`
-	Payment  string    `help:"Id of the payment: it decides whether the payment explores." placeholder:"ID"`
-	Ask      string    `help:"The channel that the payment asks for." placeholder:"CHANNEL"`
-	File     string    `help:"Choose by this file instead of what is published." placeholder:"FILE|standard"`
+	Method   string `help:"card, bank_transfer, quick_pay or wallet." default:"card"`
+	Purpose  string `help:"purchase, transfer, top_up, withdrawal or payout." default:"purchase"`
+	Amount   string `help:"Major units, such as 100.00." required:""`
+	Currency string `help:"ISO 4217 code." default:"CNY"`
+	At       string `help:"By the hours and the answers at the end of a day (2026-03-31, UTC), or at a time (2026-03-31T18:00:00Z). Default: at the newest payment event." placeholder:"TIME"`
+	Payment  string `help:"Id of the payment: it decides whether the payment explores." placeholder:"ID"`
+	Ask      string `help:"The channel that the payment asks for." placeholder:"CHANNEL"`
+	File     string `help:"Choose by this file instead of what is published." placeholder:"FILE|standard"`
 }
 
 func (c *channelsRouteCommand) Run(e *environment) error {
-	q := house.RouteQuestion{Method: c.Method, Purpose: c.Purpose, Amount: c.Amount, Currency: c.Currency, At: c.At, Payment: c.Payment, Channel: c.Ask, File: c.File}
+	at, err := momentOf("--at", c.At)
+	if err != nil {
+		return err
+	}
+	q := house.RouteQuestion{Method: c.Method, Purpose: c.Purpose, Amount: c.Amount, Currency: c.Currency, At: at, Payment: c.Payment, Channel: c.Ask, File: c.File}
 	if err := q.Check(); err != nil {
 		return err
 	}
@@ -1323,14 +1355,18 @@ func (c *settlementCheckCommand) Run(e *environment) error {
 
 type settlementRunCommand struct {
 	config.Config
-	CutOff time.Time `name:"cutoff" help:"Business day whose cut-off is the last, 2026-01-31. Default: the last that the book has passed." format:"2006-01-02" placeholder:"DATE"`
-	Anyway bool      `help:"Although shards of the book have not passed the cut-off: what comes late falls into the next batch."`
-	New    bool      `name:"new-terms" help:"By terms of another name than the last batch's."`
-	Out    string    `help:"Folder for payout files of what the book has posted, CSV and pain.001. Default: none are made." placeholder:"FOLDER"`
+	CutOff string `name:"cutoff" help:"Business day whose cut-off is the last, 2026-01-31. Default: the last that the book has passed." placeholder:"DATE"`
+	Anyway bool   `help:"Although shards of the book have not passed the cut-off: what comes late falls into the next batch."`
+	New    bool   `name:"new-terms" help:"By terms of another name than the last batch's."`
+	Out    string `help:"Folder for payout files of what the book has posted, CSV and pain.001. Default: none are made." placeholder:"FOLDER"`
 }
 
 func (c *settlementRunCommand) Run(e *environment) error {
-	return house.Settle(e.ctx, c.Config, house.SettleOptions{CutOff: c.CutOff, Anyway: c.Anyway, NewTerms: c.New, Folder: c.Out, Out: e.out, Progress: house.Progress(e.err), Log: c.Logger(e.err)})
+	cutOff, err := dayOf("--cutoff", c.CutOff)
+	if err != nil {
+		return err
+	}
+	return house.Settle(e.ctx, c.Config, house.SettleOptions{CutOff: cutOff, Anyway: c.Anyway, NewTerms: c.New, Folder: c.Out, Out: e.out, Progress: house.Progress(e.err), Log: c.Logger(e.err)})
 }
 
 type settlementBatchesCommand struct {
@@ -1342,15 +1378,25 @@ type settlementBatchesCommand struct {
 
 func (c *settlementBatchesCommand) Run(e *environment) error {
 	return house.WithSettlement(e.ctx, c.Config, c.Logger(e.err), func(s *settlement.Store) error {
-		rows, err := s.Batches(e.ctx, c.Merchant, c.Limit)
+		rows, more, err := s.Batches(e.ctx, c.Merchant, c.Limit)
 		if err != nil {
 			return err
 		}
 		if c.JSON {
-			return settlement.JSON(e.out, rows)
+			err = settlement.JSON(e.out, rows)
+		} else {
+			err = settlement.PrintBatches(e.out, rows)
 		}
-		return settlement.PrintBatches(e.out, rows)
+		tellMore(e, more, c.Limit)
+		return err
 	})
+}
+
+// tellMore says that a list stopped at its limit. It is no part of the list, which a program may read.
+func tellMore(e *environment, more bool, limit int) {
+	if more {
+		warn(e, fmt.Sprintf("the newest %d are listed, there are more; --limit 0 lists all", limit))
+	}
 }
 
 type settlementShowCommand struct {
@@ -1397,33 +1443,41 @@ func (c *settlementDueCommand) Run(e *environment) error {
 
 type settlementReceivedCommand struct {
 	config.Config
-	Batch  int64     `arg:"" help:"The batch's number, as sluice settlement due has it."`
-	Amount string    `help:"What came, in major units. Default: what was expected." placeholder:"AMOUNT"`
-	On     time.Time `help:"Day on which it came. Default: the value date." format:"2006-01-02" placeholder:"DATE"`
+	Batch  int64  `arg:"" help:"The batch's number, as sluice settlement due has it."`
+	Amount string `help:"What came, in major units. Default: what was expected." placeholder:"AMOUNT"`
+	On     string `help:"Day on which it came. Default: the value date." placeholder:"DATE"`
+	Anyway bool   `help:"Although the amount differs by more than one percent from what was expected."`
 }
 
 func (c *settlementReceivedCommand) Run(e *environment) error {
-	order, err := house.Receive(e.ctx, c.Config, settlement.Receipt{Batch: c.Batch, Major: c.Amount, At: c.On}, c.Logger(e.err))
-	if err == nil {
-		fmt.Fprintf(e.out, "%s: the payment %s is published\n", order.Party, order.ID)
+	on, err := dayOf("--on", c.On)
+	if err != nil {
+		return err
 	}
-	return err
+	seen, err := house.Receive(e.ctx, c.Config, settlement.Receipt{Batch: c.Batch, Major: c.Amount, At: on, Anyway: c.Anyway}, c.Logger(e.err))
+	if err != nil {
+		return err
+	}
+	return seen.Print(e.out)
 }
 
 type settlementFilesCommand struct {
 	config.Config
-	File int64  `help:"Write this file again, the same bytes as before." placeholder:"NUMBER"`
-	Out  string `help:"Folder it is written to." default:"." placeholder:"FOLDER"`
+	File  int64  `help:"Write this file again, the same bytes as before." placeholder:"NUMBER"`
+	Out   string `help:"Folder it is written to." default:"." placeholder:"FOLDER"`
+	Limit int    `help:"List at most so many; 0: all." default:"50"`
 }
 
 func (c *settlementFilesCommand) Run(e *environment) error {
 	return house.WithSettlement(e.ctx, c.Config, c.Logger(e.err), func(s *settlement.Store) error {
 		if c.File == 0 {
-			rows, err := s.Files(e.ctx, 50)
+			rows, more, err := s.Files(e.ctx, c.Limit)
 			if err != nil {
 				return err
 			}
-			return settlement.PrintFiles(e.out, rows)
+			err = settlement.PrintFiles(e.out, rows)
+			tellMore(e, more, c.Limit)
+			return err
 		}
 		s.Progress = house.Progress(e.err)
 		out, err := s.WriteFiles(e.ctx, c.Out, c.File)

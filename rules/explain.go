@@ -261,7 +261,7 @@ func (r *Ruleset) path(f *Frame) []string {
 			say("%s cannot be answered, something it reads is unknown: missing: %s", rule.ID, rule.Missing)
 		}
 	}
-	if !AsksOf(f.event) {
+	if !r.asksOf(f.event) {
 		say("%s wants no verdict: observed", f.event.Kind)
 		return all
 	}

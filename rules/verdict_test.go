@@ -267,6 +267,29 @@ func TestTraceOfTheDefaultPackIsSmall(t *testing.T) {
 	}
 }
 
+// TestExplainOfAnAuthorization says what the ruleset does with it: the verdict where it has rules for it, observed where it has none.
+func TestExplainOfAnAuthorization(t *testing.T) {
+	t.Parallel()
+	for on, want := range map[string]string{"[payment.initiated, payment.authorized]": "no rule fires: approve", "[payment.initiated]": "payment.authorized wants no verdict: observed"} {
+		rs, err := Load("f.yaml", []byte("ruleset: f\nversion: 1\nrules:\n  - {id: large, on: "+on+", when: payment.amount > 100000, then: {verdict: decline, reason: R, say: s}}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := paymentBy("c1")
+		e.Kind = events.PaymentAuthorized
+		f := rs.NewFrame()
+		f.Reset(e, Context{})
+		o := rs.Evaluate(f)
+		x, err := Explain(rs, e, f.Trace(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(x.Path) != 1 || x.Path[0] != want || x.Outcome != o.Verdict.String() {
+			t.Errorf("%s, on %s: %v", o.Verdict, on, x.Path)
+		}
+	}
+}
+
 // TestExplainReadsWell holds one explanation word for word.
 func TestExplainReadsWell(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,9 @@ package house
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,25 +53,95 @@ type PublishedChannels struct {
 
 // LiveChannels returns the table that gates choose by, nil where they choose nothing.
 func (h *House) LiveChannels(ctx context.Context) (*PublishedChannels, error) {
+	live, _, err := h.readChannels(ctx)
+	return live, err
+}
+
+// readChannels returns the table that gates choose by, and what was published so far.
+func (h *House) readChannels(ctx context.Context) (live *PublishedChannels, past publishedVersions, err error) {
 	ctx, cancel := context.WithTimeout(ctx, channelsWait)
 	defer cancel()
-	var live *PublishedChannels
-	err := h.controlRecords(ctx, schemas.Channels, func(r *kgo.Record) {
+	past = publishedVersions{}
+	err = h.controlRecords(ctx, schemas.Channels, func(r *kgo.Record) {
+		if string(r.Key) != schemas.ChannelsKey {
+			return
+		}
+		past.read(r)
 		switch {
-		case string(r.Key) != schemas.ChannelsKey:
 		case len(r.Value) == 0, string(r.Value) == schemas.ChannelsOff:
 			live = nil
 		default:
 			if table, err := routing.Load("channels", r.Value); err == nil { // gates refuse the others too
 				live = &PublishedChannels{table, publishedBy(r), r.Timestamp}
+				past.add(table)
 			}
 		}
 	})
-	return live, err
+	return live, past, err
 }
 
-// headerBy is the record header that says who published channels.
-const headerBy = "by"
+// Headers of a record of channels: who published it, and the highest version of each name until then. The topic is compacted, so what was
+// published before is known by the last record alone; a record without the second is of an older sluice.
+const (
+	headerBy   = "by"
+	headerPast = "published"
+)
+
+// maxPast bounds the names of tables that are remembered.
+const maxPast = 256
+
+// A publishedVersion is the highest version of a table's name, and the checksum (SHA-256) of its text.
+type publishedVersion struct {
+	Version int    `json:"version"`
+	Sum     string `json:"sha256"`
+}
+
+// publishedVersions has them by name. A decision names the table it was made by as name@version: no version may have two texts, also not
+// when the house has chosen nothing in between.
+type publishedVersions map[string]publishedVersion
+
+func (p publishedVersions) note(name string, v publishedVersion) {
+	if v.Version > p[name].Version {
+		p[name] = v
+	}
+}
+
+func (p publishedVersions) add(t *routing.Table) {
+	p.note(t.Name, publishedVersion{t.Version, checksum(t.Source)})
+}
+
+func (p publishedVersions) read(r *kgo.Record) {
+	for _, header := range r.Headers {
+		var past publishedVersions
+		if header.Key != headerPast || json.Unmarshal(header.Value, &past) != nil {
+			continue
+		}
+		for name, v := range past {
+			p.note(name, v)
+		}
+	}
+}
+
+// check refuses a table that would make a version ambiguous.
+func (p publishedVersions) check(t *routing.Table) error {
+	past, known := p[t.Name]
+	switch {
+	case known && past.Version == t.Version && past.Sum == checksum(t.Source):
+		return nil
+	case known && past.Version == t.Version:
+		return fmt.Errorf("%s was published with another text, and decisions name it; give the file version: %d", t.ID(), past.Version+1)
+	case known && past.Version > t.Version:
+		return fmt.Errorf("%s@%d was published already; give the file version: %d", t.Name, past.Version, past.Version+1)
+	case !known && len(p) >= maxPast:
+		return fmt.Errorf("%d names of channel files were published, and each is remembered; use one of them, with a higher version", len(p))
+	}
+	return nil
+}
+
+func checksum(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
 
 func publishedBy(r *kgo.Record) string {
 	for _, h := range r.Headers {
@@ -79,29 +152,37 @@ func publishedBy(r *kgo.Record) string {
 	return ""
 }
 
-// PublishChannels lets every gate choose by a table, on somebody's word. One that stands there with another text under the same or a later
-// version is not replaced: a decision names the version it was made by.
+// PublishChannels lets every gate choose by a table, on somebody's word. A version that was published with another text, or a lower one than
+// was published of the name, is refused: a decision names the version it was made by.
 func (h *House) PublishChannels(ctx context.Context, table *routing.Table, by string) error {
-	live, err := h.LiveChannels(ctx)
+	live, past, err := h.readChannels(ctx)
 	if err != nil {
 		return err
 	}
-	switch {
-	case live == nil || live.Name != table.Name:
-	case string(live.Source) == string(table.Source):
-		return nil
-	case live.Version >= table.Version:
-		return fmt.Errorf("%s is live with another text; give the file version: %d", live.ID(), live.Version+1)
+	if err := past.check(table); err != nil {
+		return err
 	}
-	return h.controlChannels(ctx, table.Source, by)
+	if live != nil && string(live.Source) == string(table.Source) {
+		return nil
+	}
+	past.add(table)
+	return h.controlChannels(ctx, table.Source, by, past)
 }
 
-// EndChannels lets gates choose no payment channel any more.
+// EndChannels lets gates choose no payment channel any more. What was published is remembered.
 func (h *House) EndChannels(ctx context.Context, by string) error {
-	return h.controlChannels(ctx, []byte(schemas.ChannelsOff), by)
+	_, past, err := h.readChannels(ctx)
+	if err != nil {
+		return err
+	}
+	return h.controlChannels(ctx, []byte(schemas.ChannelsOff), by, past)
 }
 
-func (h *House) controlChannels(ctx context.Context, value []byte, by string) error {
+func (h *House) controlChannels(ctx context.Context, value []byte, by string, past publishedVersions) error {
+	told, err := json.Marshal(past)
+	if err != nil {
+		return err
+	}
 	s := h.Stream("channels")
 	client, err := s.Client()
 	if err != nil {
@@ -109,7 +190,7 @@ func (h *House) controlChannels(ctx context.Context, value []byte, by string) er
 	}
 	defer client.Close()
 	record := &kgo.Record{Topic: s.Topic(schemas.Channels), Key: []byte(schemas.ChannelsKey), Value: value,
-		Headers: []kgo.RecordHeader{{Key: headerBy, Value: []byte(by)}}}
+		Headers: []kgo.RecordHeader{{Key: headerBy, Value: []byte(by)}, {Key: headerPast, Value: told}}}
 	if err := client.ProduceSync(ctx, record).FirstErr(); err != nil {
 		return fmt.Errorf("publish on the control topic %s: %w", record.Topic, err)
 	}
@@ -131,7 +212,9 @@ func (h *House) prepareChannels(ctx context.Context) error {
 	if err := h.controlRecords(reading, schemas.Channels, func(*kgo.Record) { published = true }); err != nil || published {
 		return err
 	}
-	return h.controlChannels(ctx, table.Source, "")
+	past := publishedVersions{}
+	past.add(table)
+	return h.controlChannels(ctx, table.Source, "", past)
 }
 
 // answered is the health of a table's channels at a moment, from ClickHouse.
@@ -223,9 +306,9 @@ func (h *House) channelsOf(ctx context.Context, file string) (*PublishedChannels
 	return live, err
 }
 
-// ShowChannels prints the live table, each channel with how it fares.
-func (h *House) ShowChannels(ctx context.Context, w io.Writer) error {
-	return h.withHealth(ctx, "", time.Time{}, func(table *PublishedChannels, health *answered) error {
+// ShowChannels prints the live table, each channel with how it fared at a moment, the zero one: at the newest payment event.
+func (h *House) ShowChannels(ctx context.Context, w io.Writer, at time.Time) error {
+	return h.withHealth(ctx, "", at, func(table *PublishedChannels, health *answered) error {
 		fmt.Fprintf(w, "%s, published %s%s\n", table.ID(), table.At.UTC().Format(time.RFC3339), byWhom(table.By))
 		fmt.Fprintf(w, "answers of the %s before %s; down below %s of at least %d; explore %s, probe %s\n\n", shortSpan(table.Window),
 			health.at.Format(time.RFC3339), inPercent(table.DownAt), table.Attempts, inPercent(table.Explore), inPercent(table.Probe))

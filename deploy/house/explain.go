@@ -44,9 +44,11 @@ type Explained struct {
 	Score       int32              `json:"score"`
 	Route       *ExplainedRoute    `json:"route,omitempty"`
 	Published   time.Time          `json:"ruleset_published"`
-	Explanation *rules.Explanation `json:"explanation"`
+	Explanation *rules.Explanation `json:"explanation,omitempty"` // nil: no rule was asked
 	Shadows     []ShadowSaid       `json:"shadows,omitempty"`
 	Notes       []string           `json:"notes,omitempty"` // what is doubtful
+
+	kind events.Kind
 }
 
 // ExplainedRoute is which payment channel the house chose, and why.
@@ -56,12 +58,20 @@ type ExplainedRoute struct {
 	Fallbacks []string `json:"fallbacks,omitempty"`
 }
 
-// ruled is the verdict of the rules: a payment that no channel can carry passed them.
+// ruled is the verdict of the rules: a payment that no channel can carry passed them, and one that is moved they only observe.
 func (x *Explained) ruled() string {
-	if x.Route != nil && x.Route.Channel == "" && x.Verdict == events.Decline.String() {
-		return events.Approve.String()
+	switch {
+	case !x.unroutable():
+		return x.Verdict
+	case x.kind == events.PaymentRerouted:
+		return events.Observed.String()
 	}
-	return x.Verdict
+	return events.Approve.String()
+}
+
+// unroutable says whether it was declined for want of a payment channel alone.
+func (x *Explained) unroutable() bool {
+	return x.Route != nil && x.Route.Channel == "" && x.Verdict == events.Decline.String()
 }
 
 // ShadowSaid is what a shadow ruleset said of the same event.
@@ -103,7 +113,8 @@ func explain(ctx context.Context, db driver.Conn, o ExplainOptions) (*Explained,
 	if err != nil {
 		return nil, err
 	}
-	x := &Explained{DecisionID: o.ID, Event: fields(&d.Event), Label: d.Event.Label, Decided: decided, Ruleset: d.Ruleset, Verdict: d.Verdict.String(), Score: d.Score}
+	x := &Explained{DecisionID: o.ID, Event: fields(&d.Event), Label: d.Event.Label, Decided: decided, Ruleset: d.Ruleset, Verdict: d.Verdict.String(), Score: d.Score,
+		kind: d.Event.Kind}
 	if d.Route.Reason != "" {
 		x.Route = &ExplainedRoute{d.Route.Channel, d.Route.Reason, d.Route.Fallbacks}
 	}
@@ -123,6 +134,9 @@ func explain(ctx context.Context, db driver.Conn, o ExplainOptions) (*Explained,
 		s := &x.Shadows[i]
 		x.Route = nil
 		x.Ruleset, x.Verdict, x.Score, x.Decided, trace = s.Ruleset, s.Verdict, s.Score, s.decided, s.trace
+	}
+	if len(trace) == 0 && x.unroutable() { // no rule is asked about a payment that is moved
+		return x, nil
 	}
 	if len(trace) == 0 {
 		return nil, fmt.Errorf("%s has no trace: it was decided %s by a version that kept none, or its ruleset %s asks nothing about %s", o.ID, x.Verdict, x.Ruleset, d.Event.Kind)
@@ -245,6 +259,9 @@ func firstOf(ctx context.Context, db driver.Conn, d *events.Decision) (string, e
 // print writes the decision for a person.
 func (x *Explained) print(w io.Writer) error {
 	fmt.Fprintf(w, "%s, decided %s\n", x.DecisionID, x.Decided.UTC().Format("2006-01-02 15:04:05.000 MST"))
+	if x.unroutable() {
+		fmt.Fprintf(w, "%s for want of a payment channel (%s); the rules alone: %s\n", x.Verdict, routing.NoRoute, x.ruled())
+	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, f := range x.Event {
 		fmt.Fprintf(t, "  %s\t%s\n", f.Name, f.Text)
@@ -255,7 +272,9 @@ func (x *Explained) print(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\n%s", x.Explanation)
+	if x.Explanation != nil {
+		fmt.Fprintf(w, "\n%s", x.Explanation)
+	}
 	x.Route.print(w)
 	for i, s := range x.Shadows {
 		if i == 0 {
@@ -274,7 +293,7 @@ func (r *ExplainedRoute) print(w io.Writer) {
 	switch {
 	case r == nil:
 	case r.Channel == "":
-		fmt.Fprintf(w, "\nno payment channel (%s)\n%s: the payment is declined\n", r.Reason, routing.NoRoute)
+		fmt.Fprintf(w, "\nno payment channel (%s)\n%s: it is declined\n", r.Reason, routing.NoRoute)
 		says := routing.NoRouteSays().Customer
 		fmt.Fprintf(w, "to the customer: %s %s\n", says["en"], says["zh"])
 	default:

@@ -7,12 +7,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"time"
 
 	"sluice/deploy/config"
 	"sluice/deploy/settlement"
 	"sluice/pipelines/reconcile"
+	"sluice/pipelines/routing"
 	terms "sluice/pipelines/settlement"
 	"sluice/producers/channel"
 )
@@ -72,6 +72,13 @@ func Settle(ctx context.Context, c config.Config, o SettleOptions) error {
 		if !o.CutOff.IsZero() {
 			order.Until = reconcile.DayOf(o.CutOff)
 		}
+		live, err := h.LiveChannels(ctx)
+		if err != nil {
+			return err
+		}
+		if live != nil {
+			order.Channels = live.Table
+		}
 		out, err := s.Settle(ctx, order)
 		if err != nil {
 			return err
@@ -80,11 +87,41 @@ func Settle(ctx context.Context, c config.Config, o SettleOptions) error {
 		if err != nil {
 			return err
 		}
-		if err := out.Print(o.Out, published); err != nil || o.Folder == "" {
+		if err := out.Print(o.Out, published); err != nil {
 			return err
 		}
-		return payoutFiles(ctx, s, o)
+		open, err := awaitOrders(ctx, s)
+		if err == nil && o.Folder != "" {
+			err = payoutFiles(ctx, s, o, open)
+		}
+		return errors.Join(err, tellRefused(ctx, s, o.Out, out.Before))
 	})
+}
+
+// awaitOrders waits some time for the book to answer what was ordered; it returns how many payouts it has not answered.
+func awaitOrders(ctx context.Context, s *settlement.Store) (open int64, err error) {
+	waiting, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	open, err = s.Await(waiting)
+	if ctx.Err() == nil && waiting.Err() != nil {
+		err = nil
+	}
+	return open, err
+}
+
+// tellRefused prints which orders were refused. That the gate declined some is an error: they are the house's own, so it most
+// likely lacks a payment channel for them, or has a rule that was not meant for them.
+func tellRefused(ctx context.Context, s *settlement.Store, w io.Writer, before int64) error {
+	refused, err := s.Refused(ctx, before)
+	if err != nil {
+		return err
+	}
+	declined, err := settlement.PrintRefused(w, refused)
+	if err == nil && declined > 0 {
+		err = fmt.Errorf("%d orders of this or the last batch were declined, and merchants are not paid: `sluice explain` of one says why; %s is that no payment channel carries it (sluice channels show), other reasons are of rules",
+			declined, routing.NoRoute)
+	}
+	return err
 }
 
 // publishOrders publishes what settlement has ordered and is not published yet.
@@ -97,14 +134,8 @@ func (h *House) publishOrders(ctx context.Context, s *settlement.Store) (publish
 	return s.Publish(ctx, p)
 }
 
-// payoutFiles waits for the book and writes the files of what it has posted.
-func payoutFiles(ctx context.Context, s *settlement.Store, o SettleOptions) error {
-	waiting, cancel := context.WithTimeout(ctx, answerLimit)
-	defer cancel()
-	open, err := s.Await(waiting)
-	if err != nil && ctx.Err() == nil && waiting.Err() == nil {
-		return err
-	}
+// payoutFiles writes the files of what the book has posted; open is how many payouts it has not answered.
+func payoutFiles(ctx context.Context, s *settlement.Store, o SettleOptions, open int64) error {
 	made, err := s.MakeFiles(ctx)
 	if err != nil {
 		return err
@@ -120,21 +151,20 @@ func payoutFiles(ctx context.Context, s *settlement.Store, o SettleOptions) erro
 		fmt.Fprintf(o.Out, "%d payouts wait for the gate and the book; they go into a file of the next run with --out\n", open)
 	}
 	if n := len(made.Lacking); n > 0 {
-		const most = 5
 		fmt.Fprintf(o.Out, "payouts to %d merchants wait: the terms name no account for %s; write merchants: {NAME: {payout: {account: IBAN}}}\n", n,
-			strings.Join(made.Lacking[:min(n, most)], ", "))
+			settlement.List(made.Lacking))
 	}
 	return nil
 }
 
 // Receive notes that a payment channel has paid what a batch said it owed, and has the book show it.
-func Receive(ctx context.Context, c config.Config, r settlement.Receipt, log *slog.Logger) (order terms.Order, err error) {
+func Receive(ctx context.Context, c config.Config, r settlement.Receipt, log *slog.Logger) (seen settlement.Receival, err error) {
 	err = withSettlement(ctx, c, Kafka|Postgres, log, func(h *House, s *settlement.Store) error {
-		if order, err = s.Received(ctx, r); err != nil {
+		if seen, err = s.Received(ctx, r); err != nil {
 			return err
 		}
 		_, err = h.publishOrders(ctx, s)
 		return err
 	})
-	return order, err
+	return seen, err
 }

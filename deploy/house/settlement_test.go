@@ -10,9 +10,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"sluice/pipelines/routing"
 	"sluice/producers/channel"
 	"sluice/schemas/events"
 	eventsv1 "sluice/schemas/events/v1"
+	"sluice/schemas/warehouse"
 )
 
 const settlementTerms = `
@@ -106,5 +108,122 @@ func TestSettlement(t *testing.T) {
 	}
 	if !proof(t, r).OK() {
 		t.Error("mended, it does not hold")
+	}
+}
+
+// The shipped channels and the shipped terms fit together: payouts in each currency are posted. A table without the terms' channel is
+// told before anything is ordered, one that carries none of the payouts by how many were declined; an event that moves a payment to a
+// channel nobody knows is declined, and explained.
+func TestShippedDefaultsPayOut(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("runs a whole house; -short leaves it out")
+	}
+	r := start(t, "default")
+	r.Config.Channels = standardChannels
+	if err := r.prepareChannels(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := channel.New(channel.Config{Config: r.Stream("test"), Source: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	db, err := warehouse.Open(r.Addresses.ClickHouse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	monday := time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
+	publish := func(e events.Event) {
+		t.Helper()
+		if err := p.Publish(t.Context(), &e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	buy := func(id, currency string, at time.Time) events.Event {
+		n := int64(10_000)
+		return events.Event{Kind: events.PaymentInitiated, ID: id, PaymentID: id, CustomerID: "C" + id, MerchantID: "M" + currency, Amount: n, Currency: events.MustCurrency(currency),
+			Method: eventsv1.PaymentMethod_PAYMENT_METHOD_CARD, Purpose: eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE, Time: at}
+	}
+	currencies := []string{"CNY", "USD", "EUR", "JPY"}
+	for day := range 4 {
+		for _, currency := range currencies {
+			publish(buy(fmt.Sprint(currency, day), currency, monday.AddDate(0, 0, day)))
+		}
+	}
+	moved := buy("CNY0", "CNY", monday.Add(time.Minute))
+	moved.Kind, moved.ID, moved.PaymentChannel = events.PaymentRerouted, "moved", "nosuch"
+	publish(moved)
+	r.verifies()
+	var id string
+	r.eventually(db, "SELECT count() FROM payments WHERE type = 'payment.rerouted' AND verdict = 'decline' AND has(reasons, 'R_NOROUTE')")
+	if err := db.QueryRow(t.Context(), "SELECT decision_id FROM payments WHERE type = 'payment.rerouted'").Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	var told strings.Builder
+	if err := Explain(t.Context(), r.Addresses.ClickHouse, ExplainOptions{ID: id}, &told); err != nil || !strings.Contains(told.String(), "asks for nosuch, which is no channel") ||
+		!strings.Contains(told.String(), "decline for want of a payment channel (R_NOROUTE)") || strings.Contains(told.String(), "in doubt") {
+		t.Errorf("%v\n%s", err, &told)
+	}
+	settle := func(day int) (string, error) {
+		var out strings.Builder
+		err := Settle(t.Context(), r.Config, SettleOptions{CutOff: monday.AddDate(0, 0, day), Anyway: true, Out: &out, Progress: func(string, int64, int64) {}})
+		return out.String(), err
+	}
+	if said, err := settle(0); err != nil || strings.Contains(said, "declined") {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	book, err := pgx.Connect(t.Context(), r.Addresses.Postgres)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer book.Close(t.Context())
+	count := func(sql string) (n int) {
+		t.Helper()
+		if err := book.QueryRow(t.Context(), sql).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := count("SELECT count(*) FROM payments WHERE purpose = 'payout' AND status = 'posted'"); n != len(currencies) {
+		t.Errorf("%d payouts are posted", n)
+	}
+	if n := count("SELECT count(*) FROM accounts WHERE key LIKE 'clearing:nosuch%'"); n != 0 {
+		t.Error("there is an account of a channel that nobody knows")
+	}
+	table := func(version int, replace ...string) {
+		t.Helper()
+		text := strings.NewReplacer(append(replace, "version: 2", fmt.Sprint("version: ", version))...).Replace(string(routing.Standard))
+		live, err := routing.Load("channels.yaml", []byte(text))
+		if err == nil {
+			err = r.PublishChannels(t.Context(), live, "ann")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	table(3, "name: bank-a", "name: bank-b")
+	if _, err := settle(1); err == nil || !strings.Contains(err.Error(), "the channel bank-a, which is no channel") || !strings.Contains(err.Error(), "bank-b, backup") {
+		t.Errorf("terms that no channel fits: %v", err)
+	}
+	if n := count("SELECT count(*) FROM settlement_batches WHERE day > '2026-03-02'"); n != 0 {
+		t.Errorf("%d batches are made nevertheless", n)
+	}
+	table(4, "fees: [{currency: CNY, bps: 0", "limits: {CNY: {max: 1.00}, USD: {max: 1.00}, EUR: {max: 1.00}, JPY: {max: 1}}\n    fees: [{currency: CNY, bps: 0")
+	for n := 0; ; n++ { // until the gate has it
+		e := buy(fmt.Sprint("probe", n), "CNY", monday.AddDate(0, 0, 3))
+		e.Method, e.PaymentChannel = eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER, "bank-a"
+		publish(e)
+		r.verifies()
+		if count("SELECT count(*) FROM payments WHERE id LIKE 'probe%' AND status = 'declined'") > 0 {
+			break
+		}
+	}
+	for range 2 { // the second orders nothing, and still says so
+		said, err := settle(1)
+		if err == nil || !strings.Contains(err.Error(), "4 orders of this or the last batch were declined") || !strings.Contains(said, "4 payout orders of this or the last batch: declined by the gate; the first: sluice explain payments/") {
+			t.Errorf("declined payouts: %v\n%s", err, said)
+		}
 	}
 }

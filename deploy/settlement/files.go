@@ -248,8 +248,14 @@ type FileRow struct {
 	Written  bool
 }
 
-// Files lists the payout files, the newest first.
-func (s *Store) Files(ctx context.Context, limit int) ([]FileRow, error) {
+// Files lists the payout files, the newest first. It stops at a limit, 0 for none; more says that it did.
+func (s *Store) Files(ctx context.Context, limit int) (files []FileRow, more bool, err error) {
+	files, err = s.files(ctx, oneMore(limit))
+	files, more = cut(files, limit)
+	return files, more, err
+}
+
+func (s *Store) files(ctx context.Context, limit int) ([]FileRow, error) {
 	conn, err := s.connect(ctx)
 	if err != nil {
 		return nil, err

@@ -123,64 +123,6 @@ func (s *Store) Await(ctx context.Context) (open int64, err error) {
 	}
 }
 
-// Receipt says that a payment channel has paid what a batch said it owed.
-type Receipt struct {
-	Batch  int64
-	Amount int64     // minor units; 0: what was expected
-	Major  string    // or in major units; "": as Amount
-	At     time.Time // when; zero: the end of the value date in the channel's time zone
-}
-
-// Received orders the clearing payment of a channel's batch: its money was seen at the bank. Said twice it changes nothing;
-// another amount than the one said before is refused.
-func (s *Store) Received(ctx context.Context, r Receipt) (o settlement.Order, err error) {
-	err = s.alone(ctx, func(conn *pgx.Conn) error {
-		b, err := readBatch(ctx, conn, r.Batch)
-		if err != nil {
-			return err
-		}
-		if b.Kind != "channel" {
-			return fmt.Errorf("batch %d is a merchant's: only payment channels pay the house", r.Batch)
-		}
-		c := s.Terms.OfChannel(b.Party)
-		currency, _ := events.ParseCurrency(b.Currency)
-		if r.Major != "" {
-			if r.Amount, err = events.ParseAmount(r.Major, currency); err != nil {
-				return err
-			}
-		}
-		if r.Amount == 0 {
-			r.Amount = b.Due
-		}
-		if r.Amount <= 0 {
-			return fmt.Errorf("batch %d: %s owes nothing; give the amount that came", r.Batch, b.Party)
-		}
-		if r.At.IsZero() {
-			r.At = c.CutOffs.Moment(b.ValueDate, endOfDay)
-		}
-		if r.At.After(time.Now()) { // the gate would refuse it, and it could not be taken back
-			return fmt.Errorf("batch %d: %s is not over; say when the money came with --on DATE", r.Batch, day(r.At.Add(-time.Nanosecond)))
-		}
-		o = settlement.Order{ID: settlement.OrderID(b.Day, b.Party, currency, clearing), Purpose: clearing, Party: b.Party, Currency: currency,
-			Amount: r.Amount, At: r.At.UTC(), Channel: b.Party, Method: s.Terms.Merchant.Method}
-		if _, err := conn.Exec(ctx, `INSERT INTO settlement_orders (batch, amount, event_time, value_date, id, purpose, party, currency, method, payment_channel)
-			VALUES ($1, $2, $3, $4, $5, 'clearing', $6, $7, $8, $6) ON CONFLICT (id) DO NOTHING`,
-			r.Batch, o.Amount, o.At, b.ValueDate.Time(), o.ID, o.Party, b.Currency, payments.MethodName(o.Method)); err != nil {
-			return fmt.Errorf("write the order: %w", err)
-		}
-		var said int64
-		if err := conn.QueryRow(ctx, "SELECT amount, event_time FROM settlement_orders WHERE id = $1", o.ID).Scan(&said, &o.At); err != nil {
-			return fmt.Errorf("write the order: %w", err)
-		}
-		if said != o.Amount {
-			return fmt.Errorf("batch %d: %s %s were received already, not %s: the difference is for the reconciliation", r.Batch,
-				events.FormatAmount(said, currency), b.Currency, events.FormatAmount(o.Amount, currency))
-		}
-		return nil
-	})
-	return o, err
-}
-
 const (
 	clearing = eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING
 	// endOfDay in minutes.

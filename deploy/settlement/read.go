@@ -68,14 +68,46 @@ func readBatch(ctx context.Context, q queryer, id int64) (Row, error) {
 	return r, err
 }
 
-// Batches lists batches of merchants, the newest first: of one, or of all for "".
-func (s *Store) Batches(ctx context.Context, merchant string, limit int) ([]Row, error) {
-	return s.rows(ctx, sqlRows+" WHERE b.kind = 'merchant' AND ($1 = '' OR b.party = $1) ORDER BY b.day DESC, b.party, b.currency LIMIT nullif($2, 0)", merchant, limit)
+// Batches lists batches of merchants, the newest first: of one, or of all for "". It stops at a limit, 0 for none; more says that it did.
+func (s *Store) Batches(ctx context.Context, merchant string, limit int) (rows []Row, more bool, err error) {
+	rows, err = s.rows(ctx, sqlRows+" WHERE b.kind = 'merchant' AND ($1 = '' OR b.party = $1) ORDER BY b.day DESC, b.party, b.currency LIMIT nullif($2, 0)", merchant, oneMore(limit))
+	rows, more = cut(rows, limit)
+	return rows, more, err
 }
 
-// Due lists the batches of payment channels that have not paid, by value date.
+// oneMore is what is read to know whether a list stops at its limit, and cut takes it off.
+func oneMore(limit int) int {
+	if limit <= 0 {
+		return 0
+	}
+	return limit + 1
+}
+
+func cut[T any](rows []T, limit int) ([]T, bool) {
+	if limit <= 0 || len(rows) <= limit {
+		return rows, false
+	}
+	return rows[:limit], true
+}
+
+// sqlOpen holds of a channel's batch b, whose clearing order is o, that it is not settled: it has not paid. What the house owes it is taken off
+// the first payment for a later batch.
+const sqlOpen = ` b.kind = 'channel' AND b.due <> 0 AND o.id IS NULL AND (b.due > 0 OR NOT EXISTS (SELECT FROM settlement_orders n
+	JOIN settlement_batches l ON l.id = n.batch WHERE n.purpose = 'clearing' AND n.party = b.party AND n.currency = b.currency AND l.day > b.day))`
+
+// Due lists the batches of payment channels that are not settled, by value date.
 func (s *Store) Due(ctx context.Context) ([]Row, error) {
-	return s.rows(ctx, sqlRows+" WHERE b.kind = 'channel' AND b.due <> 0 AND o.id IS NULL ORDER BY b.value_date, b.party, b.currency")
+	return s.rows(ctx, sqlRows+" WHERE"+sqlOpen+" ORDER BY b.value_date, b.party, b.currency")
+}
+
+// owed is what the house owes a channel, by its batches before another one: zero, or negative as they have it.
+func owed(ctx context.Context, conn *pgx.Conn, b *Row) (owed int64, err error) {
+	err = conn.QueryRow(ctx, "SELECT coalesce(sum(due), 0)::bigint FROM (SELECT b.due FROM settlement_batches b LEFT JOIN settlement_orders o ON o.batch = b.id AND o.purpose = 'clearing' WHERE"+
+		sqlOpen+" AND b.due < 0 AND b.party = $1 AND b.currency = $2 AND b.day < $3) d", b.Party, b.Currency, b.Day.Time()).Scan(&owed)
+	if err != nil {
+		return 0, fmt.Errorf("read what the house owes %s: %w", b.Party, err)
+	}
+	return owed, nil
 }
 
 // Today is the day of the book's clock, UTC: by it what is due is overdue.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -31,11 +32,11 @@ func PrintBatches(w io.Writer, rows []Row) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "BATCH\tDAY\tMERCHANT\tCURRENCY\tOPENING\tGROSS\tREFUNDS\tCHARGE-BACKS\tFEES\tOTHER\tHELD\tRELEASED\tPAYOUT\tCARRIED\tVALUE DATE\tSTATUS\t")
+	fmt.Fprintln(t, "BATCH\tDAY\tMERCHANT\tCURRENCY\tOPENING\tGROSS\tREFUNDS\tCHARGE-BACKS\tFEES\tOTHER\tRETURNED\tHELD\tRELEASED\tPAYOUT\tCARRIED\tVALUE DATE\tSTATUS\t")
 	for i := range rows {
 		r := &rows[i]
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.ID, r.Day, r.Party, r.Currency, r.major(r.Opening), r.major(r.Gross),
-			r.major(r.Refunds), r.major(r.ChargeBacks), r.major(r.Fees), r.major(r.Other+r.Returned), r.major(r.Held), r.major(r.Released), r.major(r.Payout),
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.ID, r.Day, r.Party, r.Currency, r.major(r.Opening), r.major(r.Gross),
+			r.major(r.Refunds), r.major(r.ChargeBacks), r.major(r.Fees), r.major(r.Other), r.major(r.Returned), r.major(r.Held), r.major(r.Released), r.major(r.Payout),
 			r.major(r.Carried), r.ValueDate, r.Status)
 	}
 	return t.Flush()
@@ -43,22 +44,57 @@ func PrintBatches(w io.Writer, rows []Row) error {
 
 // PrintDue writes what channels owe, by value date; what is overdue on a day is said.
 func PrintDue(w io.Writer, rows []Row, today settlement.Day) error {
-	if len(rows) == 0 {
-		_, err := fmt.Fprintln(w, "no channel owes anything that is in a batch")
-		return err
+	if !slices.ContainsFunc(rows, func(r Row) bool { return r.Due > 0 }) {
+		if _, err := fmt.Fprintln(w, "no channel owes anything that is in a batch"); err != nil {
+			return err
+		}
+		return printOwed(w, rows)
 	}
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(t, "VALUE DATE\tCHANNEL\tCURRENCY\tDUE\tOF\tEXPECTED FEE\tCUT-OFF\tBATCH\t")
 	for i := range rows {
 		r := &rows[i]
 		late := ""
+		if r.Due < 0 {
+			continue
+		}
 		if r.ValueDate < today {
 			late = fmt.Sprintf("overdue by %d days", today-r.ValueDate)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", r.ValueDate, r.Party, r.Currency, r.major(r.Due), r.major(r.Gross+r.Refunds+r.ChargeBacks+r.Fees+r.Other+r.Returned),
 			r.major(r.Fee), r.Day, r.ID, late)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return printOwed(w, rows)
+}
+
+// printOwed writes what the house owes channels: they have carried more payouts and refunds than they collected.
+func printOwed(w io.Writer, rows []Row) error {
+	type channel struct{ party, currency string }
+	var order []channel
+	sums := map[channel]*Row{}
+	for i := range rows {
+		r := &rows[i]
+		if r.Due >= 0 {
+			continue
+		}
+		c := channel{r.Party, r.Currency}
+		if sums[c] == nil {
+			sums[c] = &Row{Exponent: r.Exponent}
+			order = append(order, c)
+		}
+		sums[c].Due -= r.Due
+		sums[c].Lines++
+	}
+	for _, c := range order {
+		if _, err := fmt.Fprintf(w, "the house owes %s %s %s, of %d batches: payouts and refunds it carried; taken off its payment for a later batch\n", c.party,
+			sums[c].major(sums[c].Due), c.currency, sums[c].Lines); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // PrintBatch writes a batch and its lines.

@@ -544,12 +544,22 @@ func TestChannelsPay(t *testing.T) {
 	if err != nil || len(due) != 1 || due[0].Party != "card" || due[0].ValueDate != monday+2 || due[0].Due != due[0].Gross+due[0].Refunds-due[0].Fee {
 		t.Fatalf("%+v, %v", due, err)
 	}
-	for range 2 {
-		if _, err := w.Received(t.Context(), Receipt{Batch: due[0].ID}); err != nil {
-			t.Fatal(err)
+	for _, amount := range []int64{1, due[0].Due * 98 / 100, due[0].Due * 102 / 100} {
+		if _, err := w.Received(t.Context(), Receipt{Batch: due[0].ID, Amount: amount}); err == nil || !strings.Contains(err.Error(), "--anyway") {
+			t.Errorf("%d of %d is taken: %v", amount, due[0].Due, err)
 		}
 	}
-	if _, err := w.Received(t.Context(), Receipt{Batch: due[0].ID, Amount: 1}); err == nil {
+	for i := range 2 {
+		seen, err := w.Received(t.Context(), Receipt{Batch: due[0].ID})
+		if err != nil || seen.Known != (i > 0) || seen.Amount != due[0].Due {
+			t.Fatalf("%+v, %v", seen, err)
+		}
+		var said strings.Builder
+		if err := seen.Print(&said); err != nil || strings.Contains(said.String(), "known already") != (i > 0) {
+			t.Errorf("%v: %s", err, &said)
+		}
+	}
+	if _, err := w.Received(t.Context(), Receipt{Batch: due[0].ID, Amount: 1, Anyway: true}); err == nil {
 		t.Error("another amount is taken")
 	}
 	if _, err := w.Publish(t.Context(), w); err != nil {
@@ -569,6 +579,56 @@ func TestChannelsPay(t *testing.T) {
 	w.post(w.end(monday + 1)...)
 	w.settle(monday + 1)
 	w.sound()
+}
+
+// What the house owes a channel is not overdue: it is taken off the first payment for a later batch, once. An amount that differs is taken
+// if it is meant, and the difference said.
+func TestChannelsAreOwed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	days := []settlement.Day{monday, monday + 1, monday + 2, monday + 3}
+	e := purchase("P-1", "M1", 50_000, monday.Time().Add(time.Hour))
+	w.post(append([]events.Event{e}, w.end(monday)...)...)
+	w.settle(monday)
+	w.post(append([]events.Event{later(e, events.PaymentRefunded, 20_000, days[1].Time().Add(2*time.Hour))}, w.end(days[1])...)...)
+	w.settle(days[1])
+	for i, d := range days[2:] {
+		w.post(append([]events.Event{purchase(fmt.Sprint("P-", 2+i), "M1", 100_000, d.Time().Add(2*time.Hour))}, w.end(d)...)...)
+		w.settle(d)
+	}
+	all, err := w.Due(t.Context())
+	byCard := func(rows []Row) []Row {
+		return slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Party != "card" })
+	}
+	due := byCard(all)
+	if err != nil || len(due) != 4 || due[1].Due != -19_802 {
+		t.Fatalf("%+v, %v", due, err)
+	}
+	var said strings.Builder
+	if err := PrintDue(&said, all, monday+30); err != nil || strings.Count(said.String(), "overdue") != 3 || !strings.Contains(said.String(), "the house owes card 198.02 CNY, of 1 batches") ||
+		!strings.Contains(said.String(), "the house owes bank_transfer 3.96 CNY, of 2 batches") {
+		t.Errorf("%v\n%s", err, &said)
+	}
+	if _, err := w.Received(t.Context(), Receipt{Batch: due[1].ID}); err == nil || !strings.Contains(err.Error(), "taken off") {
+		t.Errorf("nothing is owed: %v", err)
+	}
+	if seen, err := w.Received(t.Context(), Receipt{Batch: due[0].ID}); err != nil || seen.Amount != due[0].Due { // before it there was nothing to take off
+		t.Errorf("%+v, %v", seen, err)
+	}
+	seen, err := w.Received(t.Context(), Receipt{Batch: due[3].ID, Amount: 100, Anyway: true})
+	if err != nil || seen.Expected != due[3].Due+due[1].Due {
+		t.Errorf("%+v, %v", seen, err)
+	}
+	said.Reset()
+	if err := seen.Print(&said); err != nil || !strings.Contains(said.String(), events.FormatAmount(seen.Expected-100, cny)+" less than expected") {
+		t.Errorf("%v: %s", err, &said)
+	}
+	if left, err := w.Due(t.Context()); err != nil || len(byCard(left)) != 1 || byCard(left)[0].ID != due[2].ID {
+		t.Errorf("left is %+v, %v", left, err)
+	}
+	if seen, err := w.Received(t.Context(), Receipt{Batch: due[2].ID}); err != nil || seen.Amount != due[2].Due {
+		t.Errorf("it is taken off twice: %+v, %v", seen, err)
+	}
 }
 
 // A payout is in a file once the book has posted it, and in one only; what is there is never overwritten by other bytes.
@@ -599,7 +659,7 @@ func TestPayoutFiles(t *testing.T) {
 	if again, err := w.WriteFiles(t.Context(), folder, 0); err != nil || len(again.Paths) != 0 {
 		t.Fatalf("%+v, %v", again, err)
 	}
-	files, err := w.Files(t.Context(), 0)
+	files, _, err := w.Files(t.Context(), 0)
 	if err != nil || len(files) != 1 || files[0].Payments != 4 || !files[0].Written {
 		t.Fatalf("%+v, %v", files, err)
 	}
@@ -715,15 +775,25 @@ func TestPrinted(t *testing.T) {
 	if _, err := w.MakeFiles(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	rows, err := w.Batches(t.Context(), "M0", 0)
+	rows, _, err := w.Batches(t.Context(), "M0", 0)
 	if err != nil || len(rows) != 1 {
 		t.Fatal(rows, err)
+	}
+	for limit, more := range map[int]bool{0: false, 2: true, 3: false} {
+		if some, stopped, err := w.Batches(t.Context(), "", limit); err != nil || stopped != more || len(some) != map[bool]int{true: 2, false: 3}[more] {
+			t.Errorf("at most %d: %d, %t, %v", limit, len(some), stopped, err)
+		}
+	}
+	returned := rows[0]
+	returned.Other, returned.Returned = 0, 67_492
+	if err := PrintBatches(&out, []Row{returned}); err != nil || !strings.Contains(out.String(), "  0.00    674.92  ") {
+		t.Errorf("%v\n%s", err, &out)
 	}
 	due, err := w.Due(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := w.Files(t.Context(), 0)
+	files, _, err := w.Files(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

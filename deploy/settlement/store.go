@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"sluice/pipelines/reconcile"
+	"sluice/pipelines/routing"
 	"sluice/pipelines/settlement"
 )
 
@@ -75,6 +76,8 @@ type Options struct {
 	Until  settlement.Day // business day whose cut-off is the last; 0: the last that the book has passed
 	Terms  bool           // although the batches so far were made by terms of another name
 	Anyway bool           // although shards have not passed it: what comes late falls into the next batch
+
+	Channels *routing.Table // that gates choose payment channels by: payouts must be over one of them; nil: none is live
 }
 
 // Outcome is what a run has done.
@@ -84,6 +87,8 @@ type Outcome struct {
 	Lines    int64
 	Orders   int
 	Accounts int // looked at
+
+	Before int64 // the newest batch before the run; 0: there was none
 }
 
 // Settle makes the batches of every merchant and payment channel, up to a cut-off that the book has passed. What is there already
@@ -92,6 +97,12 @@ func (s *Store) Settle(ctx context.Context, o Options) (out Outcome, err error) 
 	err = s.alone(ctx, func(conn *pgx.Conn) error {
 		if err := s.sameTerms(ctx, conn, o); err != nil {
 			return err
+		}
+		if err := s.routable(o.Channels); err != nil {
+			return err
+		}
+		if err := conn.QueryRow(ctx, "SELECT coalesce(max(id), 0) FROM settlement_batches").Scan(&out.Before); err != nil {
+			return fmt.Errorf("read the last batch: %w", err)
 		}
 		if out.Clock, err = clock(ctx, conn, o.Anyway); err != nil {
 			return err

@@ -44,7 +44,7 @@ func (s *State) Decide(p int32, ev *events.Event) events.Decision {
 	d.Verdict, d.Score, d.Hits, d.Snoozed = o.Verdict, o.Score, s.told.hits(o), s.told.snoozed(o)
 	d.Evidence, d.Trace = s.told.evidence(live, o), s.told.trace(live, o)
 	s.ask()
-	if s.router != nil && d.Verdict == events.Approve {
+	if s.router != nil {
 		s.route(&d)
 	}
 	return d

@@ -170,13 +170,18 @@ func (r *router) take(h *health, ms int64, find func(*definition) *series) {
 	}
 }
 
-// route chooses the payment channel of an approved payment. Where none can carry it there is nothing to approve.
+// route chooses the payment channel of an approved payment. Where none can carry it there is nothing to approve. A payment that is
+// moved to a channel the table does not have is not moved.
 func (s *State) route(d *events.Decision) {
 	e := s.now.event
-	if !routing.Begins(e) {
+	switch {
+	case d.Verdict == events.Approve && routing.Begins(e):
+		d.Route = s.router.chooser.Choose(e, rules.Context{Tier: d.Tier, Lists: s.lists}, s.router)
+	case d.Verdict == events.Observed && e.Kind == events.PaymentRerouted && s.router.table.Index(e.PaymentChannel) < 0:
+		d.Route = s.router.table.Unknown(e.PaymentChannel)
+	default:
 		return
 	}
-	d.Route = s.router.chooser.Choose(e, rules.Context{Tier: d.Tier, Lists: s.lists}, s.router)
 	if d.Route.Channel == "" {
 		d.Verdict = events.Decline
 		d.Hits = append(d.Hits, events.Hit{Rule: routing.RoutingRule, Reason: routing.NoRoute})

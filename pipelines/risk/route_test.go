@@ -203,6 +203,56 @@ rules:
 	}
 }
 
+// TestMovedToAnUnknownChannelIsADecline, where a table is live; to a known one it is observed, as before.
+func TestMovedToAnUnknownChannelIsADecline(t *testing.T) {
+	t.Parallel()
+	ruleset := one("{count: payment, by: customer, window: 1h}")
+	state := owner(routed(t, ruleset, twoChannels), 0)
+	move := func(id, channel string) events.Decision {
+		e := answered(events.PaymentRerouted, "c0", channel)
+		e.ID, e.Time = id, noon
+		return state.Decide(0, e)
+	}
+	if d := move("e1", "b"); d.Verdict != events.Observed || d.Route.Reason != "" {
+		t.Errorf("to a known one: %s %+v", d.Verdict, d.Route)
+	}
+	d := move("e2", "nosuch")
+	if d.Verdict != events.Decline || d.Hits[len(d.Hits)-1].Reason != routing.NoRoute || d.Route.Reason != "none: the event asks for nosuch, which is no channel; two@1" {
+		t.Errorf("%s %+v %+v", d.Verdict, d.Hits, d.Route)
+	}
+	state.Commit()
+	state.SetEngine(load(t, ruleset))
+	if d := move("e3", "nosuch"); d.Verdict != events.Observed {
+		t.Errorf("without a table: %s", d.Verdict)
+	}
+}
+
+// TestAuthorizationsAreRouted, where the ruleset has rules for them: to a channel that can hold money. One that is observed keeps
+// what it has.
+func TestAuthorizationsAreRouted(t *testing.T) {
+	t.Parallel()
+	table := strings.Replace(twoChannels, "{name: a, ", "{name: a, can: [sale], ", 1)
+	e := answered(events.PaymentAuthorized, "c0", "")
+	e.ID, e.Time = "e1", noon
+	d := owner(routed(t, "ruleset: r\nversion: 1\n", table), 0).Decide(0, e)
+	if d.Verdict != events.Observed || d.Route.Reason != "" {
+		t.Errorf("observed: %s %+v", d.Verdict, d.Route)
+	}
+	asking := owner(routed(t, `
+ruleset: r
+version: 1
+rules:
+  - {id: large, on: [payment.initiated, payment.authorized], when: payment.amount > 5000, then: {verdict: decline, reason: R, say: s}}
+`, table), 0)
+	if d := asking.Decide(0, e); d.Verdict != events.Approve || d.Route.Channel != "b" {
+		t.Errorf("asked about: %s %+v", d.Verdict, d.Route)
+	}
+	e.ID, e.PaymentChannel = "e2", "nosuch"
+	if d := asking.Decide(0, e); d.Verdict != events.Decline || d.Hits[0].Reason != routing.NoRoute {
+		t.Errorf("by an unknown channel: %s %+v", d.Verdict, d.Route)
+	}
+}
+
 // TestAnotherTableKeepsTheAnswers: health is kept by what is counted, not by the file; without a table nothing is chosen.
 func TestAnotherTableKeepsTheAnswers(t *testing.T) {
 	t.Parallel()

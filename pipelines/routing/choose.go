@@ -32,11 +32,13 @@ func Begins(e *events.Event) bool {
 
 // methodOf is the method by which channels know a payment. What enters or leaves a wallet with no other instrument named
 // goes by bank, as in the book.
-func methodOf(e *events.Event) eventsv1.PaymentMethod {
-	if e.Method <= eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET {
+func methodOf(e *events.Event) eventsv1.PaymentMethod { return normal(e.Method) }
+
+func normal(m eventsv1.PaymentMethod) eventsv1.PaymentMethod {
+	if m <= eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET {
 		return eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER
 	}
-	return e.Method
+	return m
 }
 
 // operationOf is what a channel has to be able to do for an event.
@@ -332,13 +334,16 @@ func (c *Chooser) fallbacks(chosen int) []string {
 	return out
 }
 
+// Unknown is the route of an event that asks for a channel the table does not have: there is none.
+func (t *Table) Unknown(channel string) events.Route {
+	return events.Route{Reason: "none: the event asks for " + channel + ", which is no channel; " + t.ID()}
+}
+
 // asked keeps the channel that the event names, if it can carry the payment.
 func (c *Chooser) asked(e *events.Event) events.Route {
 	i := c.table.Index(e.PaymentChannel)
 	if i < 0 {
-		c.text = append(append(c.text, "none: the event asks for "...), e.PaymentChannel...)
-		c.text = append(c.text, ", which is no channel"...)
-		return events.Route{Reason: c.reason()}
+		return c.table.Unknown(e.PaymentChannel)
 	}
 	if k := &c.candidates[i]; k.Hindrance != Able {
 		c.text = append(append(c.text, "none: the event asks for "...), e.PaymentChannel...)

@@ -149,6 +149,37 @@ func (c *Channel) Terms(m eventsv1.PaymentMethod, of events.Currency) *Terms {
 	return &c.price[c.terms[m][of]-1]
 }
 
+// Refuses says why a channel carries no payment of a method and a purpose, whatever its currency, its amount and the hour: "is no
+// channel". "" is that it does.
+func (t *Table) Refuses(name string, m eventsv1.PaymentMethod, p eventsv1.PaymentPurpose) string {
+	i := t.Index(name)
+	if i < 0 {
+		return "is no channel"
+	}
+	c := &t.Channels[i]
+	switch {
+	case !c.Enabled:
+		return "is a disabled channel"
+	case c.Can&(1<<Sale) == 0:
+		return "is a channel that cannot do a sale"
+	case c.Purposes&(1<<p) == 0:
+		return "is a channel not for that purpose"
+	case c.terms[normal(m)] == [256]uint8{}:
+		return "is a channel not for that method"
+	}
+	return ""
+}
+
+// Carriers are the names of the channels that carry payments of a method and a purpose, in the order of the table.
+func (t *Table) Carriers(m eventsv1.PaymentMethod, p eventsv1.PaymentPurpose) (names []string) {
+	for i := range t.Channels {
+		if t.Refuses(t.Channels[i].Name, m, p) == "" {
+			names = append(names, t.Channels[i].Name)
+		}
+	}
+	return names
+}
+
 // Rule narrows the channels of the payments that its condition holds of. All rules are asked; of those that hold, each takes
 // away what it avoids, and the first with Use leaves no others.
 type Rule struct {

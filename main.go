@@ -520,9 +520,10 @@ func (c *configCommand) Run(e *environment) error {
 }
 
 type postingsCommand struct {
-	Check postingsCheckCommand `cmd:"" help:"Check posting rules; each mistake with file, line, column and what to write instead."`
-	Show  postingsShowCommand  `cmd:"" help:"Print who pays whom, and which transfers follow from each moment."`
-	Try   postingsTryCommand   `cmd:"" help:"Print what rules post when a payment moves, is settled, refunded, charged back or voided."`
+	Check   postingsCheckCommand   `cmd:"" help:"Check posting rules; each mistake with file, line, column and what to write instead."`
+	Show    postingsShowCommand    `cmd:"" help:"Print who pays whom, and which transfers follow from each moment."`
+	History postingsHistoryCommand `cmd:"" help:"Print by which rules the book was posted, since when, and who said so."`
+	Try     postingsTryCommand     `cmd:"" help:"Print what rules post when a payment moves, is settled, refunded, charged back or voided."`
 }
 
 type postingsCheckCommand struct {
@@ -538,10 +539,22 @@ func (c *postingsCheckCommand) Run(e *environment) error {
 }
 
 type postingsShowCommand struct {
-	File string `arg:"" optional:"" help:"A file, or a shipped pack: standard, rewards. Default: SLUICE_POSTINGS, or standard." env:"SLUICE_POSTINGS"`
+	config.Config
+	File string `arg:"" optional:"" help:"A file, or a shipped pack: standard, rewards. Default: what the book of the house is posted by; without a house, what a new one would post by."`
 }
 
-func (c *postingsShowCommand) Run(e *environment) error { return house.ShowPostings(c.File, e.out) }
+func (c *postingsShowCommand) Run(e *environment) error {
+	if c.File != "" {
+		return house.ShowPostings(c.File, e.out)
+	}
+	return house.ShowBookPostings(e.ctx, c.Config, e.out, c.Logger(e.err))
+}
+
+type postingsHistoryCommand struct{ config.Config }
+
+func (c *postingsHistoryCommand) Run(e *environment) error {
+	return house.PostingHistory(e.ctx, c.Config, e.out, c.Logger(e.err))
+}
 
 type postingsTryCommand struct {
 	File     string `arg:"" optional:"" help:"A file, or a shipped pack: standard, rewards." env:"SLUICE_POSTINGS"`

@@ -1175,7 +1175,8 @@ func (c *ledgerVerifyCommand) Run(e *environment) error {
 type ledgerCloseCommand struct {
 	config.Config
 	author
-	Day string `arg:"" help:"The last day of the period, as 2026-03-31 (UTC). It must be over."`
+	Day    string `arg:"" help:"The last day of the period, as 2026-03-31 (UTC). It must be over, and every shard of the book that had an event past it."`
+	Anyway bool   `help:"Although shards of the book have not passed the day: what comes late is dated after it."`
 }
 
 func (c *ledgerCloseCommand) Run(e *environment) error {
@@ -1184,7 +1185,7 @@ func (c *ledgerCloseCommand) Run(e *environment) error {
 		return fmt.Errorf("%q is no day, as 2026-03-31", c.Day)
 	}
 	return withBook(e, c.Config, func(b *books.Book, _ string) error {
-		closed, err := b.ClosePeriod(e.ctx, day, c.By, time.Now())
+		closed, err := b.ClosePeriod(e.ctx, books.Closing{Day: day, By: c.By, Now: time.Now(), Anyway: c.Anyway})
 		if err != nil {
 			return err
 		}

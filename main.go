@@ -186,7 +186,7 @@ func (c *replayCommand) Run(e *environment) error {
 type verifyCommand struct {
 	config.Config
 	JSON bool `name:"json" help:"Print JSON instead of a table."`
-	Wait bool `help:"First wait until everything published has been decided, posted and counted by the parts that run."`
+	Wait bool `help:"First wait until what had been published when it starts has been decided, posted and counted by the parts that run; what is published later does not matter."`
 }
 
 func (c *verifyCommand) Run(e *environment) error {
@@ -196,7 +196,7 @@ func (c *verifyCommand) Run(e *environment) error {
 	}
 	defer h.CloseQuietly()
 	if c.Wait {
-		if err := h.Drain(e.ctx, func(int64) {}); err != nil {
+		if err := h.CatchUp(e.ctx, func(int64) {}); err != nil {
 			return err
 		}
 	}

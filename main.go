@@ -57,6 +57,7 @@ type commands struct {
 	Model       modelCommand       `cmd:"" help:"Train a scorecard or a logistic regression, print a model, score rows with it."`
 	Reconcile   reconcileCommand   `cmd:"" help:"Match a channel's statement with the book; list and resolve what does not match."`
 	Settlement  settlementCommand  `cmd:"" help:"Settle: what merchants are paid and payment channels owe at each cut-off; payout files; calendars."`
+	Now         nowCommand         `cmd:"" help:"Print the house's time: that of the newest event in the book. A test event of that time makes nothing run out."`
 	Config      configCommand      `cmd:"" help:"Print every setting, its environment variable and its value."`
 	Bench       benchCommand       `cmd:"" help:"Measure, beside a plain alternative on the same engine in the same run."`
 	Ledger      ledgerCommand      `cmd:"" help:"Look into the book: accounts, statements, trial balance, proof; close a period; simulate it."`
@@ -517,6 +518,22 @@ func (c *configCommand) Run(e *environment) error {
 		c.HTTP = config.DefaultHTTP
 	}
 	return config.Print(e.out, &c.Config, &c.Simulation)
+}
+
+type nowCommand struct{ config.Config }
+
+func (c *nowCommand) Run(e *environment) error {
+	h, err := house.Open(e.ctx, c.Config, house.Options{Needs: house.Postgres, Attach: true, Log: c.Logger(e.err)})
+	if err != nil {
+		return err
+	}
+	defer h.CloseQuietly()
+	now, err := h.Now(e.ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(e.out, now.Format(time.RFC3339))
+	return nil
 }
 
 type postingsCommand struct {

@@ -145,7 +145,7 @@ func TestClickHouseAway(t *testing.T) {
 	r.verifies()
 }
 
-// What had been published goes the whole way while more and more comes.
+// What had been published goes the whole way while more and more comes. An event of the house's time moves its clock no further.
 func TestCatchUpUnderLoad(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -159,7 +159,11 @@ func TestCatchUpUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	e := events.Event{ID: "mine", Kind: events.PaymentInitiated, PaymentID: "mine", CustomerID: "C-mine", Time: time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC), Amount: 100,
+	now, err := r.Now(t.Context())
+	if err != nil || time.Since(now) < 300*24*time.Hour {
+		t.Fatalf("the house's time is %s, %v; the channels began 400 days ago", now, err)
+	}
+	e := events.Event{ID: "mine", Kind: events.PaymentInitiated, PaymentID: "mine", CustomerID: "C-mine", Time: now, Amount: 100,
 		Currency: events.MustCurrency("CNY"), Method: eventsv1.PaymentMethod_PAYMENT_METHOD_CARD, Purpose: eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP}
 	if err := p.Publish(t.Context(), &e); err != nil {
 		t.Fatal(err)

@@ -57,6 +57,7 @@ type commands struct {
 	Model       modelCommand       `cmd:"" help:"Train a scorecard or a logistic regression, print a model, score rows with it."`
 	Reconcile   reconcileCommand   `cmd:"" help:"Match a channel's statement with the book; list and resolve what does not match."`
 	Settlement  settlementCommand  `cmd:"" help:"Settle: what merchants are paid and payment channels owe at each cut-off; payout files; calendars."`
+	Now         nowCommand         `cmd:"" help:"Print the house's time: that of the newest event in the book. A test event of that time makes nothing run out."`
 	Config      configCommand      `cmd:"" help:"Print every setting, its environment variable and its value."`
 	Bench       benchCommand       `cmd:"" help:"Measure, beside a plain alternative on the same engine in the same run."`
 	Ledger      ledgerCommand      `cmd:"" help:"Look into the book: accounts, statements, trial balance, proof; close a period; simulate it."`
@@ -186,7 +187,7 @@ func (c *replayCommand) Run(e *environment) error {
 type verifyCommand struct {
 	config.Config
 	JSON bool `name:"json" help:"Print JSON instead of a table."`
-	Wait bool `help:"First wait until everything published has been decided, posted and counted by the parts that run."`
+	Wait bool `help:"First wait until what had been published when it starts has been decided, posted and counted by the parts that run; what is published later does not matter."`
 }
 
 func (c *verifyCommand) Run(e *environment) error {
@@ -196,7 +197,7 @@ func (c *verifyCommand) Run(e *environment) error {
 	}
 	defer h.CloseQuietly()
 	if c.Wait {
-		if err := h.Drain(e.ctx, func(int64) {}); err != nil {
+		if err := h.CatchUp(e.ctx, func(int64) {}); err != nil {
 			return err
 		}
 	}
@@ -519,10 +520,27 @@ func (c *configCommand) Run(e *environment) error {
 	return config.Print(e.out, &c.Config, &c.Simulation)
 }
 
+type nowCommand struct{ config.Config }
+
+func (c *nowCommand) Run(e *environment) error {
+	h, err := house.Open(e.ctx, c.Config, house.Options{Needs: house.Postgres, Attach: true, Log: c.Logger(e.err)})
+	if err != nil {
+		return err
+	}
+	defer h.CloseQuietly()
+	now, err := h.Now(e.ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(e.out, now.Format(time.RFC3339))
+	return nil
+}
+
 type postingsCommand struct {
-	Check postingsCheckCommand `cmd:"" help:"Check posting rules; each mistake with file, line, column and what to write instead."`
-	Show  postingsShowCommand  `cmd:"" help:"Print who pays whom, and which transfers follow from each moment."`
-	Try   postingsTryCommand   `cmd:"" help:"Print what rules post when a payment moves, is settled, refunded, charged back or voided."`
+	Check   postingsCheckCommand   `cmd:"" help:"Check posting rules; each mistake with file, line, column and what to write instead."`
+	Show    postingsShowCommand    `cmd:"" help:"Print who pays whom, and which transfers follow from each moment."`
+	History postingsHistoryCommand `cmd:"" help:"Print by which rules the book was posted, since when, and who said so."`
+	Try     postingsTryCommand     `cmd:"" help:"Print what rules post when a payment moves, is settled, refunded, charged back or voided."`
 }
 
 type postingsCheckCommand struct {
@@ -538,10 +556,22 @@ func (c *postingsCheckCommand) Run(e *environment) error {
 }
 
 type postingsShowCommand struct {
-	File string `arg:"" optional:"" help:"A file, or a shipped pack: standard, rewards. Default: SLUICE_POSTINGS, or standard." env:"SLUICE_POSTINGS"`
+	config.Config
+	File string `arg:"" optional:"" help:"A file, or a shipped pack: standard, rewards. Default: what the book of the house is posted by; without a house, what a new one would post by."`
 }
 
-func (c *postingsShowCommand) Run(e *environment) error { return house.ShowPostings(c.File, e.out) }
+func (c *postingsShowCommand) Run(e *environment) error {
+	if c.File != "" {
+		return house.ShowPostings(c.File, e.out)
+	}
+	return house.ShowBookPostings(e.ctx, c.Config, e.out, c.Logger(e.err))
+}
+
+type postingsHistoryCommand struct{ config.Config }
+
+func (c *postingsHistoryCommand) Run(e *environment) error {
+	return house.PostingHistory(e.ctx, c.Config, e.out, c.Logger(e.err))
+}
 
 type postingsTryCommand struct {
 	File     string `arg:"" optional:"" help:"A file, or a shipped pack: standard, rewards." env:"SLUICE_POSTINGS"`
@@ -1206,7 +1236,8 @@ func (c *ledgerVerifyCommand) Run(e *environment) error {
 type ledgerCloseCommand struct {
 	config.Config
 	author
-	Day string `arg:"" help:"The last day of the period, as 2026-03-31 (UTC). It must be over."`
+	Day    string `arg:"" help:"The last day of the period, as 2026-03-31 (UTC). It must be over, and every shard of the book that had an event past it."`
+	Anyway bool   `help:"Although shards of the book have not passed the day: what comes late is dated after it."`
 }
 
 func (c *ledgerCloseCommand) Run(e *environment) error {
@@ -1215,7 +1246,7 @@ func (c *ledgerCloseCommand) Run(e *environment) error {
 		return fmt.Errorf("%q is no day, as 2026-03-31", c.Day)
 	}
 	return withBook(e, c.Config, func(b *books.Book, _ string) error {
-		closed, err := b.ClosePeriod(e.ctx, day, c.By, time.Now())
+		closed, err := b.ClosePeriod(e.ctx, books.Closing{Day: day, By: c.By, Now: time.Now(), Anyway: c.Anyway})
 		if err != nil {
 			return err
 		}

@@ -491,10 +491,11 @@ func firstEvent(t *testing.T, d *dataFolder) {
 		t.Fatal(err)
 	}
 	defer client.Close()
+	now := strings.TrimSpace(d.start("now").ends(0))
 	value := func(id, purpose, amount string) []byte {
 		return fmt.Appendf(nil, `{"specversion":"1.0","id":%q,"source":"first","type":"payment.initiated","time":%q,
 			"data":{"payment_id":%q,"customer_id":"ada","merchant_id":"books","method":"wallet","purpose":%q,"amount":%q,"currency":"CNY"}}`,
-			id, time.Now().UTC().Format(time.RFC3339), id, purpose, amount)
+			id, now, id, purpose, amount)
 	}
 	for _, v := range [][]byte{value("f1", "top_up", "100.00"), value("f2", "purchase", "12.50"), value("f3", "purchase", "1.005")} {
 		r := &kgo.Record{Topic: d.prefix() + "payments", Key: []byte("ada"), Value: v,

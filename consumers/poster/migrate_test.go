@@ -36,7 +36,7 @@ func TestIndexesAreBuiltBesideBatches(t *testing.T) {
 	t.Parallel()
 	url := empty(t)
 	conn := reader(t, url)
-	upTo(t, conn, 12)
+	upTo(t, conn, 13)
 	if _, err := conn.Exec(t.Context(), "CREATE INDEX payments_due ON payments (id)"); err != nil { // as a first attempt left it
 		t.Fatal(err)
 	}

@@ -423,12 +423,20 @@ func (b *Book) Closings(ctx context.Context) ([]Closed, error) {
 	})
 }
 
-// ClosePeriod ends the period up to and including a day (UTC). It waits for the batches under way and holds the others up for
-// as long as one row takes to write. now bounds the day: what is not over cannot be closed.
-func (b *Book) ClosePeriod(ctx context.Context, day time.Time, by string, now time.Time) (Closed, error) {
-	c := Closed{Until: day.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour), By: by}
-	if c.Until.After(now) {
-		return c, fmt.Errorf("%s is not over yet: a day is closed once it has passed everywhere in UTC", day.Format(time.DateOnly))
+// Closing says what to close.
+type Closing struct {
+	Day    time.Time // the last one, UTC
+	By     string
+	Now    time.Time // a day that is not over then cannot be closed
+	Anyway bool      // although shards have not passed the day: what comes late is dated after it
+}
+
+// ClosePeriod ends the period up to and including a day. It waits for the batches under way and holds the others up for
+// as long as one row takes to write. It refuses a day that the book has not passed: it cannot be opened again.
+func (b *Book) ClosePeriod(ctx context.Context, o Closing) (Closed, error) {
+	c := Closed{Until: o.Day.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour), By: o.By}
+	if c.Until.After(o.Now) {
+		return c, fmt.Errorf("%s is not over yet: a day is closed once it has passed everywhere in UTC", o.Day.Format(time.DateOnly))
 	}
 	err := pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '10s'; LOCK TABLE shards IN EXCLUSIVE MODE"); err != nil {
@@ -441,12 +449,41 @@ func (b *Book) ClosePeriod(ctx context.Context, day time.Time, by string, now ti
 		if !c.Until.After(last) {
 			return fmt.Errorf("the book is closed before %s already", last.UTC().Format(time.DateOnly))
 		}
-		return tx.QueryRow(ctx, "INSERT INTO closed_periods (until, closed_by) VALUES ($1, $2) RETURNING closed_at", c.Until, by).Scan(&c.At)
+		if !o.Anyway {
+			if err := passed(ctx, tx, c.Until); err != nil {
+				return err
+			}
+		}
+		return tx.QueryRow(ctx, "INSERT INTO closed_periods (until, closed_by) VALUES ($1, $2) RETURNING closed_at", c.Until, o.By).Scan(&c.At)
 	})
 	if err != nil {
-		return c, fmt.Errorf("close the book up to %s: %w", day.Format(time.DateOnly), err)
+		return c, fmt.Errorf("close the book up to %s: %w", o.Day.Format(time.DateOnly), err)
 	}
 	return c, nil
+}
+
+// passed refuses a moment that a shard's clock is before. A shard that never had an event has no say.
+func passed(ctx context.Context, tx pgx.Tx, until time.Time) error {
+	rows, err := tx.Query(ctx, "SELECT shard, clock FROM shards WHERE sequence > 0 AND clock < $1 ORDER BY clock, shard", until)
+	if err != nil {
+		return err
+	}
+	var behind []string
+	var shard int32
+	var clock time.Time
+	if _, err := pgx.ForEachRow(rows, []any{&shard, &clock}, func() error {
+		behind = append(behind, fmt.Sprintf("shard %d is at %s", shard, clock.UTC().Format(time.RFC3339)))
+		return nil
+	}); err != nil || len(behind) == 0 {
+		return err
+	}
+	const most = 3
+	more := ""
+	if n := len(behind) - most; n > 0 {
+		behind, more = behind[:most], fmt.Sprintf(", and %d others are behind", n)
+	}
+	return fmt.Errorf("the book has not passed %s: %s%s; close it later, or with --anyway, so that what comes late is dated after the day; it cannot be opened again",
+		until.Format(time.RFC3339), strings.Join(behind, ", "), more)
 }
 
 // measure is in what an account counts, and with how many decimals: its currency, or "CNY points".

@@ -223,13 +223,13 @@ func TestClosedPeriod(t *testing.T) {
 		return fmt.Sprint(trial.Rows, w.read("fees:CNY", Period{To: end}, Page{}).Lines)
 	}
 	before := picture()
-	if _, err := w.book.ClosePeriod(t.Context(), now, "tester", now); err == nil {
+	if _, err := w.book.ClosePeriod(t.Context(), Closing{Day: now, By: "tester", Now: now, Anyway: true}); err == nil {
 		t.Error("a day that is not over is closed")
 	}
-	if c, err := w.book.ClosePeriod(t.Context(), day, "tester", now); err != nil || !c.Until.Equal(day.AddDate(0, 0, 1)) {
+	if c, err := w.book.ClosePeriod(t.Context(), Closing{Day: day, By: "tester", Now: now, Anyway: true}); err != nil || !c.Until.Equal(day.AddDate(0, 0, 1)) {
 		t.Fatalf("close: %+v, %v", c, err)
 	}
-	if _, err := w.book.ClosePeriod(t.Context(), day.AddDate(0, 0, -1), "tester", now); err == nil {
+	if _, err := w.book.ClosePeriod(t.Context(), Closing{Day: day.AddDate(0, 0, -1), By: "tester", Now: now, Anyway: true}); err == nil {
 		t.Error("a closed day is closed again")
 	}
 	w.post(1, start.AddDate(0, 0, 2), events.PaymentInitiated, purchase, card, 7777, "CNY")
@@ -273,7 +273,7 @@ func TestCloseUnderLoad(t *testing.T) {
 		done <- n
 	}()
 	<-begun
-	if _, err := w.book.ClosePeriod(t.Context(), start, "tester", until); err != nil {
+	if _, err := w.book.ClosePeriod(t.Context(), Closing{Day: start, By: "tester", Now: until, Anyway: true}); err != nil {
 		t.Fatal(err)
 	}
 	lines := w.read("wallet:C0:CNY", Period{To: until}, Page{}).AllLines
@@ -352,5 +352,32 @@ func TestPointsAreNoMoney(t *testing.T) {
 	var shown strings.Builder
 	if err := life.Write(&shown); err != nil || !strings.Contains(shown.String(), "points 123 CNY points: points_issued/0:CNY -> points:C0:CNY") {
 		t.Errorf("%v\n%s", err, shown.String())
+	}
+}
+
+// A day that a shard has not passed is not closed unless it is asked for: what that shard posts of it would be dated later.
+func TestClosingWaitsForTheBook(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	now := start.AddDate(0, 0, 20)
+	w.post(0, start.AddDate(0, 0, 3), events.PaymentInitiated, topUp, bank, 100, "CNY")
+	order := Closing{Day: start, By: "tester", Now: now} // shard 1 never had an event: it has no say
+	if _, err := w.book.ClosePeriod(t.Context(), order); err != nil {
+		t.Error(err)
+	}
+	w.post(1, start.AddDate(0, 0, 1).Add(-time.Second), events.PaymentInitiated, topUp, bank, 100, "CNY")
+	order.Day = start.AddDate(0, 0, 1)
+	_, err := w.book.ClosePeriod(t.Context(), order)
+	if err == nil || !strings.Contains(err.Error(), "shard 1 is at 2026-03-01T23:59:59Z") || !strings.Contains(err.Error(), "--anyway") ||
+		strings.Contains(err.Error(), "shard 0") {
+		t.Errorf("a day that shard 1 has not passed is closed: %v", err)
+	}
+	w.post(1, start.AddDate(0, 0, 2), events.PaymentInitiated, topUp, bank, 100, "CNY")
+	if _, err := w.book.ClosePeriod(t.Context(), order); err != nil {
+		t.Errorf("a day that every shard has passed: %v", err)
+	}
+	order.Day, order.Anyway = start.AddDate(0, 0, 5), true
+	if _, err := w.book.ClosePeriod(t.Context(), order); err != nil {
+		t.Errorf("anyway: %v", err)
 	}
 }

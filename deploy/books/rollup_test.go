@@ -27,7 +27,7 @@ func (w *world) months(rng *rand.Rand, from, days, n int) {
 // close closes the book up to a day counted from the start, and rolls up.
 func (w *world) close(day int) {
 	w.t.Helper()
-	if _, err := w.book.ClosePeriod(w.t.Context(), start.AddDate(0, 0, day), "tester", start.AddDate(1, 0, 0)); err != nil {
+	if _, err := w.book.ClosePeriod(w.t.Context(), Closing{Day: start.AddDate(0, 0, day), By: "tester", Now: start.AddDate(1, 0, 0), Anyway: true}); err != nil {
 		w.t.Fatal(err)
 	}
 	until, err := w.book.RollUp(w.t.Context())
@@ -148,7 +148,7 @@ func TestRollupVetoes(t *testing.T) {
 	if err != nil || len(all) != 2 || !all[0].RolledUp || !all[1].RolledUp {
 		t.Errorf("closings %+v, %v", all, err)
 	}
-	if _, err := w.book.ClosePeriod(t.Context(), start.AddDate(0, 0, 14), "tester", start.AddDate(1, 0, 0)); err != nil {
+	if _, err := w.book.ClosePeriod(t.Context(), Closing{Day: start.AddDate(0, 0, 14), By: "tester", Now: start.AddDate(1, 0, 0), Anyway: true}); err != nil {
 		t.Fatal(err)
 	}
 	if all, err = w.book.Closings(t.Context()); err != nil || len(all) != 3 || all[2].RolledUp {

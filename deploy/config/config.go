@@ -39,7 +39,7 @@ type Config struct {
 	HTTP  string `name:"http" help:"Address of the status page, /metrics, /healthz and /readyz. 'none' for no page. Default: 127.0.0.1:8080 for up, none for run." env:"SLUICE_HTTP" group:"watching" placeholder:"HOST:PORT"`
 	Rules string `help:"Ruleset published when none is live yet: a file, or a shipped pack: default, fraud, credit, aml, sanctions, compliance, empty. Not said: default; for the replay of an AMLSim folder, empty." env:"SLUICE_RULES" group:"deciding" placeholder:"FILE|PACK"`
 
-	Postings string `help:"Posting rules: which fees, points and taxes follow from which payment; a file, or a shipped pack: standard, rewards. Not said: standard." env:"SLUICE_POSTINGS" group:"deciding" placeholder:"FILE|PACK"`
+	Postings string `help:"Posting rules: which fees, points and taxes follow from which payment; a file, or a shipped pack: standard, rewards. Not said: what the book was last posted by; for a new book, standard." env:"SLUICE_POSTINGS" group:"deciding" placeholder:"FILE|PACK"`
 
 	RequireReview bool `help:"Nothing goes live without a test and the approval of a second person: rules publish is refused. Once a house was started with it, its rulebook keeps it." env:"SLUICE_REQUIRE_REVIEW" group:"deciding"`
 

@@ -13,6 +13,10 @@ import (
 	"sluice/deploy/config"
 	"sluice/deploy/embedded"
 	"sluice/deploy/verify"
+	"sluice/producers/channel"
+	"sluice/schemas/events"
+	eventsv1 "sluice/schemas/events/v1"
+	"sluice/schemas/warehouse"
 )
 
 func TestMain(m *testing.M) {
@@ -136,6 +140,45 @@ func TestClickHouseAway(t *testing.T) {
 	})
 	if err := r.Engines.RestartClickHouse(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	stop()
+	r.verifies()
+}
+
+// What had been published goes the whole way while more and more comes. An event of the house's time moves its clock no further.
+func TestCatchUpUnderLoad(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("runs a whole house; -short leaves it out")
+	}
+	r := start(t, "empty")
+	stop := r.load(1000)
+	r.until("load", func(n totals) bool { return n.decided > 1000 && n.rows > 0 })
+	p, err := channel.New(channel.Config{Config: r.Stream("test"), Source: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	now, err := r.Now(t.Context())
+	if err != nil || time.Since(now) < 300*24*time.Hour {
+		t.Fatalf("the house's time is %s, %v; the channels began 400 days ago", now, err)
+	}
+	e := events.Event{ID: "mine", Kind: events.PaymentInitiated, PaymentID: "mine", CustomerID: "C-mine", Time: now, Amount: 100,
+		Currency: events.MustCurrency("CNY"), Method: eventsv1.PaymentMethod_PAYMENT_METHOD_CARD, Purpose: eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP}
+	if err := p.Publish(t.Context(), &e); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.CatchUp(t.Context(), func(int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	db, err := warehouse.Open(r.Addresses.ClickHouse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var counted uint64
+	if err := db.QueryRow(t.Context(), "SELECT count() FROM results WHERE payment_id = 'mine'").Scan(&counted); err != nil || counted != 1 {
+		t.Errorf("%d results of the payment are counted, want 1: %v", counted, err)
 	}
 	stop()
 	r.verifies()

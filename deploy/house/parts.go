@@ -72,7 +72,7 @@ func (h *House) Run(ctx context.Context, names []string, hooks Hooks) error {
 	}
 	if slices.Contains(names, "poster") {
 		var err error
-		if h.postings, err = LoadPostings(h.Config.Postings); err != nil {
+		if h.postings, err = h.takePostings(ctx); err != nil {
 			return err
 		}
 		h.Log.Info("posting rules", "id", h.postings.ID(), "checksum", h.postings.Checksum())

@@ -45,6 +45,10 @@ func ShowPostings(name string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	return showPostings(r, out)
+}
+
+func showPostings(r *posting.Rules, out io.Writer) error {
 	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "%s, checksum %s\n\n", r.ID(), r.Checksum())
 	fmt.Fprintln(t, "PARTY\tPAYER\tPAYEE\tKEPT\tWHEN")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -160,6 +161,36 @@ func (h *House) Drain(ctx context.Context, tell func(behind int64)) error {
 			tell(behind)
 			if behind == 0 {
 				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(drainPause):
+		}
+	}
+}
+
+// CatchUp waits until what had been published when it was called has been decided, posted, published as results and counted, however
+// much comes after. It gives up when nothing of it has moved for two minutes.
+func (h *House) CatchUp(ctx context.Context, tell func(behind int64)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	limit := time.AfterFunc(drainLimit, func() { cancel(errNotDrained) })
+	defer limit.Stop()
+	c := verify.Config{Config: h.Stream("drain"), Postgres: h.Addresses.Postgres, ClickHouse: h.Addresses.ClickHouse}
+	var way verify.CatchUp
+	least, left := int64(math.MaxInt64), math.MaxInt
+	for {
+		behind, steps, err := way.Behind(ctx, c)
+		if err == nil {
+			tell(behind)
+			if behind == 0 && steps == 0 {
+				return nil
+			}
+			if steps < left || behind < least {
+				least, left = behind, steps
+				limit.Reset(drainLimit)
 			}
 		}
 		select {

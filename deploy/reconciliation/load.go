@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"sluice/pipelines/payments"
 	"sluice/pipelines/reconcile"
 	"sluice/pipelines/reconcile/statement"
 	"sluice/schemas/events"
@@ -132,25 +133,36 @@ func standing(known []*knownBreak) (open, settled bool) {
 	return open, settled
 }
 
-// loadLines reads the channel's lines that are not matched; and those that are and may have a duplicate among them.
+// loadLines reads the channel's lines that are not matched.
 func (r *run) loadLines() error {
 	r.Progress("loading the lines", 0, 0)
 	r.sides = map[events.Currency]*sides{}
+	return r.addLines(sqlLines+" WHERE NOT matched", r.lineArgs()...)
+}
+
+// lineArgs are what sqlLines asks for.
+func (r *run) lineArgs() []any {
 	var reported []int64
 	for id := range r.byLine {
 		reported = append(reported, id)
 	}
-	args := []any{r.Channel, (r.From - r.margin()).Time(), (r.To + r.margin()).Time(), reported}
-	if err := r.addLines(sqlLines+" WHERE NOT matched", args...); err != nil {
-		return err
-	}
+	return []any{r.Channel, (r.From - r.margin()).Time(), (r.To + r.margin()).Time(), reported}
+}
+
+// loadMatched reads the lines that are matched and that another may repeat, or that state as their fee what came into the book later.
+func (r *run) loadMatched() error {
 	var keys []string
 	for _, s := range r.sides {
 		for i := range s.there {
 			keys = append(keys, reconcile.Normalise(s.there[i].Reference))
 		}
+		for i := range s.here {
+			if s.here[i].Cost {
+				keys = append(keys, reconcile.Normalise(s.here[i].Reference))
+			}
+		}
 	}
-	return r.addLines(sqlLines+" WHERE matched AND key <> '' AND key = ANY($5)", append(args, keys)...)
+	return r.addLines(sqlLines+" WHERE matched AND key <> '' AND key = ANY($5)", append(r.lineArgs(), keys)...)
 }
 
 // sqlLines reads the lines of channel $1 from day $2 to $3, and those with breaks ($4). What goes by a list of references
@@ -199,26 +211,26 @@ func (r *run) side(currency string, l *reconcile.Line, known []*knownBreak) (*si
 }
 
 // sqlBook reads what moved on the clearing accounts $1: from $2 to before $3, and the transfers with breaks ($4 shards and
-// $5 numbers). $6 is the channel.
+// $5 numbers). $6 is the channel, $7 are the accounts of what channels cost: their other side is the channel's fee.
 const sqlBook = `
 	WITH moves AS MATERIALIZED (
-		SELECT t.shard, t.number, t.sequence, t.debit_account = ANY($1) AS towards, t.amount, t.currency, t.kind, t.event_time FROM transfers t
+		SELECT t.shard, t.number, t.sequence, t.debit_account = ANY($1) AS towards, t.debit_account = ANY($7) OR t.credit_account = ANY($7) AS cost, t.amount, t.currency, t.kind, t.event_time FROM transfers t
 		WHERE (t.debit_account = ANY($1) OR t.credit_account = ANY($1)) AND t.event_time >= $2 AND t.event_time < $3
 			AND NOT (t.debit_account = ANY($1) AND t.credit_account = ANY($1))
 		UNION ALL
-		SELECT t.shard, t.number, t.sequence, t.debit_account = ANY($1), t.amount, t.currency, t.kind, t.event_time FROM unnest($4::integer[], $5::bigint[]) AS b (shard, number)
+		SELECT t.shard, t.number, t.sequence, t.debit_account = ANY($1), t.debit_account = ANY($7) OR t.credit_account = ANY($7), t.amount, t.currency, t.kind, t.event_time FROM unnest($4::integer[], $5::bigint[]) AS b (shard, number)
 		JOIN transfers t ON t.shard = b.shard AND t.number = b.number WHERE t.event_time < $2 OR t.event_time >= $3
 	), told AS MATERIALIZED (
-		SELECT (m.number << 12) | m.shard::bigint AS id, m.towards, m.amount, m.currency, m.kind, m.event_time, coalesce(nullif(r.payment_id, ''), r.loan_id) AS reference,
+		SELECT (m.number << 12) | m.shard::bigint AS id, m.towards, m.cost, m.amount, m.currency, m.kind, m.event_time, coalesce(nullif(r.payment_id, ''), r.loan_id) AS reference,
 			EXISTS (SELECT FROM reconciliation_matches x WHERE x.transfer = (m.number << 12) | m.shard::bigint AND x.channel = $6) AS matched
 		FROM moves m JOIN results r ON r.shard = m.shard AND r.sequence = m.sequence
 	)
-	SELECT id, towards, amount, currency, kind, event_time, reference, matched FROM told`
+	SELECT id, towards, cost, amount, currency, kind, event_time, reference, matched FROM told`
 
 // loadBook reads the book's side.
 func (r *run) loadBook() error {
 	r.Progress("loading the book", 0, 0)
-	accounts, err := r.accounts()
+	accounts, err := r.ids("SELECT id FROM accounts WHERE type = 'clearing' AND substring(key from '^clearing:(.*)/[0-9]+:[A-Z]{3}$') = $1", r.Channel)
 	if err != nil {
 		return err
 	}
@@ -228,7 +240,11 @@ func (r *run) loadBook() error {
 	for id := range r.byMove {
 		shards, moves = append(shards, int32(id&0xfff)), append(moves, id>>12)
 	}
-	args := []any{accounts, r.midnight(r.From - margin), r.midnight(r.To + margin + 1), shards, moves, r.Channel}
+	paid, err := r.ids("SELECT id FROM accounts WHERE type = 'channel_costs'")
+	if err != nil {
+		return err
+	}
+	args := []any{accounts, r.midnight(r.From - margin), r.midnight(r.To + margin + 1), shards, moves, r.Channel, paid}
 	if err := r.addMoves(sqlBook+" WHERE NOT matched", args...); err != nil {
 		return err
 	}
@@ -238,7 +254,7 @@ func (r *run) loadBook() error {
 			references = append(references, s.here[i].Reference)
 		}
 	}
-	return r.addMoves(sqlBook+" WHERE matched AND reference = ANY($7)", append(args, references)...)
+	return r.addMoves(sqlBook+" WHERE matched AND reference = ANY($8)", append(args, references)...)
 }
 
 func (r *run) addMoves(sql string, args ...any) error {
@@ -247,11 +263,12 @@ func (r *run) addMoves(sql string, args ...any) error {
 		return fmt.Errorf("read the book: %w", err)
 	}
 	var id, amount int64
-	var towards, matched bool
+	var towards, cost, matched bool
 	var currency, kind, reference string
 	var at time.Time
-	_, err = pgx.ForEachRow(rows, []any{&id, &towards, &amount, &currency, &kind, &at, &reference, &matched}, func() error {
-		l := reconcile.Line{ID: bookID(id), Reference: reference, Date: reconcile.DayOf(at.In(r.Profile.Location())), Amount: amount, Collective: collective[kind], Settled: matched}
+	_, err = pgx.ForEachRow(rows, []any{&id, &towards, &cost, &amount, &currency, &kind, &at, &reference, &matched}, func() error {
+		l := reconcile.Line{ID: bookID(id), Reference: reference, Date: reconcile.DayOf(at.In(r.Profile.Location())), Amount: amount, Collective: collective[kind], Settled: matched,
+			Cost: cost, Rerouted: kind == payments.KindReroute}
 		if !towards {
 			l.Amount = -amount
 		}
@@ -267,12 +284,17 @@ func (r *run) addMoves(sql string, args ...any) error {
 // collective are the kinds of transfers that stand for several lines of a statement.
 var collective = map[string]bool{"payout": true, "settlement": true}
 
-func (r *run) accounts() ([]int64, error) {
-	rows, err := r.tx.Query(r.ctx, `SELECT id FROM accounts WHERE type = 'clearing' AND substring(key from '^clearing:(.*)/[0-9]+:[A-Z]{3}$') = $1`, r.Channel)
+// ids reads the numbers of accounts.
+func (r *run) ids(sql string, args ...any) ([]int64, error) {
+	rows, err := r.tx.Query(r.ctx, sql, args...)
 	if err != nil {
-		return nil, fmt.Errorf("read the clearing accounts: %w", err)
+		return nil, fmt.Errorf("read the accounts: %w", err)
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[int64])
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, fmt.Errorf("read the accounts: %w", err)
+	}
+	return ids, nil
 }
 
 // margin is how many days around the period are looked through for counterparts.

@@ -20,6 +20,7 @@ import (
 	"sluice/consumers/poster"
 	"sluice/consumers/stream"
 	"sluice/deploy/embedded/enginestest"
+	"sluice/pipelines/posting"
 	"sluice/pipelines/reconcile"
 	"sluice/pipelines/reconcile/statement"
 	"sluice/schemas"
@@ -83,6 +84,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldBy(t, posting.Standard())
+}
+
+// newWorldBy is a world whose poster posts by the given rules.
+func newWorldBy(t *testing.T, rules *posting.Rules) *world {
+	t.Helper()
 	env := enginestest.New(t, enginestest.Kafka, enginestest.Postgres)
 	w := &world{Store: &Store{env.PostgresURL}, t: t, dir: t.TempDir(),
 		config: stream.Config{Brokers: env.Kafka, Prefix: env.Prefix, Partitions: 2}.Fill()}
@@ -109,7 +116,7 @@ func newWorld(t *testing.T) *world {
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		c := poster.Config{Config: w.config, Postgres: w.Postgres}
+		c := poster.Config{Config: w.config, Postgres: w.Postgres, Postings: rules}
 		if err := c.Supervise(t.Context(), "poster", func(ctx context.Context) error { return poster.Run(ctx, c) }); err != nil {
 			t.Errorf("the poster ended: %v", err)
 		}
@@ -392,6 +399,54 @@ func TestDay(t *testing.T) {
 	}
 	w.overlap(orders[0], cardLines, wantCard)
 	w.resolved(orders[1], breaks, wantBank, dropped)
+}
+
+// What posting rules book as the channel's cost is what its statement states as its fee, or what it pays less; also where the cost
+// comes into the book after the payment was reconciled. What was rerouted is expected of the channel that carried it alone.
+func TestChannelCostsAndReroutes(t *testing.T) {
+	t.Parallel()
+	source, _ := posting.Pack("rewards")
+	rules, err := posting.Load("rewards", source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorldBy(t, rules)
+	at := time.Date(2026, 3, 2, 9, 0, 0, 0, shanghai)
+	settle := func(id string, at time.Time) events.Event {
+		e := payment(id, purchase, byCard, 10_000, at)
+		e.Kind = events.PaymentSettled
+		return e
+	}
+	rerouted := payment("CARD-000004", purchase, byCard, 7000, at.Add(time.Hour))
+	rerouted.Kind, rerouted.PaymentChannel = events.PaymentRerouted, "north"
+	w.post(payment("CARD-000001", purchase, byCard, 10_000, at), settle("CARD-000001", at.Add(time.Hour)),
+		payment("CARD-000002", purchase, byCard, 10_000, at), settle("CARD-000002", at.Add(time.Hour)),
+		payment("CARD-000003", purchase, byCard, 10_000, at),
+		payment("CARD-000004", purchase, byCard, 7000, at), rerouted)
+	const fee = 35 // 0.25 % and 0.10
+	o := Order{Channel: "card", Profile: w.acme, From: today, To: today, Path: w.csv("card.csv", []moved{
+		{id: "CARD-000001", amount: 10_000, fee: fee, day: today}, // gross, and the fee
+		{id: "CARD-000002", amount: 10_000 - fee, day: today},     // net
+		{id: "CARD-000003", amount: 10_000, fee: fee, day: today}, // settled after the statement
+	})}
+	w.reconcile(o)
+	got, _ := w.open("card")
+	same(t, "card", got, nil)
+	w.reconcile(Order{Channel: "north", Profile: w.acme, From: today, To: today, Path: w.csv("north.csv", []moved{{id: "CARD-000004", amount: 7000, day: today}})})
+	got, _ = w.open("north")
+	same(t, "north", got, nil)
+	w.post(settle("CARD-000003", at.Add(26*time.Hour)))
+	o.To++
+	w.reconcile(o)
+	got, _ = w.open("card")
+	same(t, "card, the day after", got, nil)
+	before := w.everything()
+	if out := w.reconcile(o); out.Run != 0 {
+		t.Errorf("again: %+v", out)
+	}
+	if w.everything() != before {
+		t.Error("again changed something")
+	}
 }
 
 // overlap reconciles another file with the same lines: they are the same lines.

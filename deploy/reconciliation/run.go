@@ -102,7 +102,7 @@ func (r *run) all() error {
 	if _, err := r.tx.Exec(r.ctx, "SELECT pg_advisory_xact_lock(hashtextextended('sluice reconciliation ' || current_schema() || ' ' || $1, 0))", r.Channel); err != nil {
 		return fmt.Errorf("wait for other runs: %w", err)
 	}
-	for _, step := range []func() error{r.importFile, r.loadBreaks, r.loadLines, r.loadBook, r.match, r.write} {
+	for _, step := range []func() error{r.importFile, r.loadBreaks, r.loadLines, r.loadBook, r.loadMatched, r.match, r.write} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sluice/schemas"
@@ -73,6 +74,11 @@ func (v *verifier) after(ctx context.Context, topic string, at ends) (int64, err
 	if err != nil {
 		return 0, err
 	}
+	return v.between(ctx, topic, at, end)
+}
+
+// between returns how many committed records stand at or after the positions and before the ends.
+func (v *verifier) between(ctx context.Context, topic string, at, end ends) (int64, error) {
 	var offsets, records int64
 	for partition, e := range end {
 		offsets += max(0, e-at[partition])
@@ -80,37 +86,69 @@ func (v *verifier) after(ctx context.Context, topic string, at ends) (int64, err
 	if offsets == 0 || offsets > exactBelow {
 		return offsets, nil
 	}
-	err = v.scan(ctx, topic, at, end, func(*kgo.Record) { records++ })
+	err := v.scan(ctx, topic, at, end, func(*kgo.Record) { records++ })
 	return records, err
 }
 
 // unpublished returns how many of the book's results are not on ledger.results.
 func (v *verifier) unpublished(ctx context.Context) (int64, error) {
-	end, err := v.stableEnds(ctx, schemas.LedgerResults)
+	published, err := v.newestTold(ctx)
 	if err != nil {
 		return 0, err
 	}
-	var book int64
-	if err := v.pg.QueryRow(ctx, "SELECT coalesce(sum(sequence), 0)::bigint FROM shards").Scan(&book); err != nil {
-		return 0, fmt.Errorf("read the ends of the shards: %w", err)
+	book, err := v.answered(ctx)
+	if err != nil {
+		return 0, err
 	}
-	last := map[int32]int64{}
+	return book.beyond(published), nil
+}
+
+// numbers holds, for each shard, the number of a result.
+type numbers map[int32]int64
+
+// beyond is how many results come after others.
+func (n numbers) beyond(others numbers) (sum int64) {
+	for shard, last := range n {
+		sum += max(0, last-others[shard])
+	}
+	return sum
+}
+
+// answered returns each shard's last result in the book.
+func (v *verifier) answered(ctx context.Context) (numbers, error) {
+	rows, err := v.pg.Query(ctx, "SELECT shard, sequence FROM shards")
+	if err != nil {
+		return nil, fmt.Errorf("read the ends of the shards: %w", err)
+	}
+	last := numbers{}
+	var shard int32
+	var sequence int64
+	if _, err := pgx.ForEachRow(rows, []any{&shard, &sequence}, func() error {
+		last[shard] = sequence
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("read the ends of the shards: %w", err)
+	}
+	return last, nil
+}
+
+// newestTold returns each shard's last result on ledger.results.
+func (v *verifier) newestTold(ctx context.Context) (numbers, error) {
+	end, err := v.stableEnds(ctx, schemas.LedgerResults)
+	if err != nil {
+		return nil, err
+	}
+	last := numbers{}
 	tail := ends{}
 	for partition, e := range end {
 		tail[partition] = max(0, e-tailLength)
 	}
-	if err := v.scan(ctx, schemas.LedgerResults, tail, end, func(r *kgo.Record) {
+	err = v.scan(ctx, schemas.LedgerResults, tail, end, func(r *kgo.Record) {
 		if shard, sequence, err := resultNumber(r); err == nil {
 			last[shard] = sequence
 		}
-	}); err != nil {
-		return 0, err
-	}
-	var published int64
-	for _, n := range last {
-		published += n
-	}
-	return max(0, book-published), nil
+	})
+	return last, err
 }
 
 // tailLength is how many offsets of each partition are read to find the newest result: more than the markers of the

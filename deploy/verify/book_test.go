@@ -101,7 +101,7 @@ func TestTamperedBook(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer book.Close(context.Background())
-	if _, err := book.ClosePeriod(t.Context(), time.Date(2026, 3, 8, 0, 0, 0, 0, time.UTC), "tester", time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC)); err != nil {
+	if _, err := book.ClosePeriod(t.Context(), books.Closing{Day: time.Date(2026, 3, 8, 0, 0, 0, 0, time.UTC), By: "tester", Now: time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC), Anyway: true}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := book.RollUp(t.Context()); err != nil {

@@ -10,24 +10,25 @@ import (
 // grouped finds lines that several lines of the other side make up: first among those with its reference, then, for
 // collective lines, among those of the days before it.
 func (m *matcher) grouped() {
-	m.byReference()
+	m.byReference(false)
 	m.byDay(m.there, m.here, func(one int32, many []int32) { m.match(OneToMany, many, []int32{one}) })
 	m.byDay(m.here, m.there, func(one int32, many []int32) { m.match(ManyToOne, []int32{one}, many) })
 }
 
-// byReference looks for parts among the lines of one reference.
-func (m *matcher) byReference() {
+// byReference looks for parts among the lines of one reference; exact: that make up a line to the minor unit, which goes before a
+// single line within the tolerances.
+func (m *matcher) byReference(exact bool) {
 	eachReference(m.sorted(m.here, normalised), m.sorted(m.there, normalised), func(here, there []item) {
 		if len(here)+len(there) < 3 || min(len(here), len(there)) > MaxCandidates {
 			return
 		}
 		for i := range there {
-			if many := m.partsOf(&there[i], m.there, here, m.here); many != nil {
+			if many := m.partsOf(&there[i], m.there, here, m.here, exact); many != nil {
 				m.match(OneToMany, many, []int32{there[i].index})
 			}
 		}
 		for i := range here {
-			if many := m.partsOf(&here[i], m.here, there, m.there); many != nil {
+			if many := m.partsOf(&here[i], m.here, there, m.there, exact); many != nil {
 				m.match(ManyToOne, []int32{here[i].index}, many)
 			}
 		}
@@ -60,7 +61,7 @@ func run(items []item) int {
 }
 
 // partsOf returns which free lines among many, no further than the tolerances, make up one; nil if none do for certain.
-func (m *matcher) partsOf(one *item, of *side, many []item, other *side) []int32 {
+func (m *matcher) partsOf(one *item, of *side, many []item, other *side, exact bool) []int32 {
 	if of.taken[one.index] {
 		return nil
 	}
@@ -71,20 +72,24 @@ func (m *matcher) partsOf(one *item, of *side, many []item, other *side) []int32
 			lines = append(lines, p.index)
 		}
 	}
-	if m.wholeAgrees(&of.lines[one.index], of == m.there, other, lines) {
+	if m.wholeAgrees(&of.lines[one.index], of == m.there, other, lines, exact) {
 		return lines
 	}
 	return m.selection(&of.lines[one.index], other, lines)
 }
 
-// wholeAgrees says whether all of the lines together make up one. there says that one is the statement's.
-func (m *matcher) wholeAgrees(one *Line, there bool, other *side, lines []int32) bool {
+// wholeAgrees says whether all of the lines together make up one, exactly or within the tolerance. there says that one is the
+// statement's.
+func (m *matcher) wholeAgrees(one *Line, there bool, other *side, lines []int32, exact bool) bool {
 	if len(lines) < 2 || one.Count > 0 && one.Count != len(lines) {
 		return false
 	}
 	var sum total
 	for _, i := range lines {
 		sum.add(other.lines[i].gross())
+	}
+	if exact {
+		return !sum.beyond && sum.amount == one.gross()
 	}
 	return m.sumAgrees(one, there, sum)
 }

@@ -58,7 +58,9 @@ type Line struct {
 	Collective bool // stands for several lines of the other side, such as a payout
 	Count      int  // for how many; 0: not said
 	Open       bool // it has been reported as missing before: its counterpart counts, however late
-	Settled    bool // it was matched before; another line may be its duplicate, and that is all it is here for
+	Settled    bool // it was matched before; another line may be its duplicate or its fee, and that is all it is here for
+	Cost       bool // of the book: what the channel keeps for the payment of the same reference
+	Rerouted   bool // of the book: what is left of a payment, taken to another channel or brought from one
 }
 
 // gross is what was paid, before the channel's fee.
@@ -177,7 +179,8 @@ func Bucket(age int) string {
 	return "over 90"
 }
 
-// Match is lines that are the same money. Here and There are indices into the lines given to Run.
+// Match is lines that are the same money. Here and There are indices into the lines given to Run. Without a There, the lines here
+// cancel each other out, or other lines there state the cost as their fee.
 type Match struct {
 	Stage       Stage
 	Here, There []int32

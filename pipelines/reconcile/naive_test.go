@@ -30,11 +30,14 @@ func runNaive(here, there []Line, o Options) (matches, breaks []string) {
 		n.nearest(Exact, raw, 0)
 		n.nearest(Tolerant, alike, 0)
 		n.nearest(Tolerant, alike, Day(n.o.Days))
+		n.net()
+		n.byReference(true)
 		n.similar(false)
-		n.byReference()
+		n.byReference(false)
 		n.byDay(n.there, n.here, true)
 		n.byDay(n.here, n.there, false)
 		n.late()
+		n.absorb()
 	}
 	n.timing()
 	n.similar(true)
@@ -176,8 +179,11 @@ func (n *naive) similar(astride bool) {
 }
 
 // subset returns the parts of one among lines: all, else the only selection.
-func (n *naive) subset(one *naiveLine, there bool, lines []*naiveLine) []*naiveLine {
+func (n *naive) subset(one *naiveLine, there, exact bool, lines []*naiveLine) []*naiveLine {
 	agrees := func(sum int64) bool {
+		if exact {
+			return sum == one.gross
+		}
 		if there {
 			return n.o.agrees(sum, one.gross)
 		}
@@ -215,7 +221,7 @@ func sumOf(lines []*naiveLine) (sum int64) {
 	return sum
 }
 
-func (n *naive) byReference() {
+func (n *naive) byReference(exact bool) {
 	refs := map[string]bool{}
 	for _, t := range n.there {
 		refs[t.Currency.Code()+t.ref] = t.ref != ""
@@ -224,12 +230,12 @@ func (n *naive) byReference() {
 		if !ok {
 			continue
 		}
-		n.parts(n.there, n.here, ref, true)
-		n.parts(n.here, n.there, ref, false)
+		n.parts(n.there, n.here, ref, true, exact)
+		n.parts(n.here, n.there, ref, false, exact)
 	}
 }
 
-func (n *naive) parts(of, other []*naiveLine, ref string, there bool) {
+func (n *naive) parts(of, other []*naiveLine, ref string, there, exact bool) {
 	ones := slices.Clone(of)
 	slices.SortFunc(ones, func(a, b *naiveLine) int {
 		return cmp.Or(cmp.Compare(a.gross, b.gross), cmp.Compare(a.Date, b.Date), cmp.Compare(a.ID, b.ID))
@@ -244,7 +250,7 @@ func (n *naive) parts(of, other []*naiveLine, ref string, there bool) {
 				lines = append(lines, l)
 			}
 		}
-		n.takeParts(one, n.subset(one, there, lines), there)
+		n.takeParts(one, n.subset(one, there, exact, lines), there)
 	}
 }
 
@@ -283,14 +289,14 @@ func (n *naive) inDays(one *naiveLine, there bool, within func(from, to Day) []*
 	whole := *n
 	for back := Day(0); back <= Day(n.o.GroupDays); back++ {
 		if lines := within(one.Date-back, one.Date-back); len(lines) >= 2 {
-			if got := whole.subset(one, there, lines); len(got) == len(lines) {
+			if got := whole.subset(one, there, false, lines); len(got) == len(lines) {
 				return lines
 			}
 		}
 	}
 	for back := Day(0); back <= Day(n.o.GroupDays); back++ {
 		if lines := within(one.Date-back, one.Date); len(lines) >= 2 {
-			if got := whole.subset(one, there, lines); len(got) == len(lines) {
+			if got := whole.subset(one, there, false, lines); len(got) == len(lines) {
 				return lines
 			}
 		}
@@ -376,5 +382,70 @@ func (n *naive) amounts() {
 			return
 		}
 		n.breakOff(Amount, bestH, bestT, nil)
+	}
+}
+
+// net cancels out what a reroute took away, or brought.
+func (n *naive) net() {
+	groups := map[string][]*naiveLine{}
+	for _, h := range n.here {
+		if !h.taken && !h.Cost && h.ref != "" {
+			groups[h.Currency.Code()+h.ref] = append(groups[h.Currency.Code()+h.ref], h)
+		}
+	}
+	for _, lines := range groups { // each line is in one
+		if !slices.ContainsFunc(lines, func(l *naiveLine) bool { return l.Rerouted }) || len(lines) < 2 {
+			continue
+		}
+		if sumOf(lines) == 0 {
+			n.match(OneToMany, lines, nil)
+			continue
+		}
+		slices.SortFunc(lines, func(a, b *naiveLine) int {
+			return cmp.Or(cmp.Compare(a.gross, b.gross), compareBool(n.after(a), n.after(b)), cmp.Compare(a.Date, b.Date), cmp.Compare(a.ID, b.ID))
+		})
+		for _, a := range lines {
+			for _, b := range lines {
+				if a != b && a.Rerouted && !a.taken && !b.taken && a.gross+b.gross == 0 {
+					n.match(OneToMany, []*naiveLine{a, b}, nil)
+				}
+			}
+		}
+	}
+}
+
+// absorb takes free costs as the fee that is stated of the same payment, or as a part of what is missing of it.
+func (n *naive) absorb() {
+	for _, cost := range n.here {
+		if cost.taken || !cost.Cost || cost.ref == "" {
+			continue
+		}
+		var free []*naiveLine
+		var book, costs, statement, fee int64
+		stated := false
+		for _, h := range n.here {
+			if h.ref != cost.ref || h.Currency != cost.Currency || !h.taken && !h.Cost {
+				continue
+			}
+			if h.Cost {
+				costs -= h.gross
+			}
+			if h.taken {
+				book += h.gross
+			} else {
+				free = append(free, h)
+			}
+		}
+		for _, t := range n.there {
+			if t.taken && t.ref == cost.ref && t.Currency == cost.Currency {
+				stated, statement, fee = true, statement+t.gross, fee+t.Fee
+			}
+		}
+		kept := -sumOf(free)
+		if stated && (fee != 0 && abs(costs-fee) <= n.o.Amount || fee == 0 && kept > 0 && book-kept >= statement) {
+			for _, f := range free {
+				n.match(Exact, []*naiveLine{f}, nil)
+			}
+		}
 	}
 }

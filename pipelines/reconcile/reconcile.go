@@ -30,9 +30,12 @@ func (m *matcher) round() {
 	m.normalise()
 	m.pair(normalised, 0, Tolerant)
 	m.pair(normalised, Day(m.options.Days), Tolerant)
+	m.net()
+	m.byReference(true)
 	m.similar(false)
 	m.grouped()
 	m.late()
+	m.absorb()
 }
 
 // side is one of the two lists.

@@ -15,3 +15,15 @@ CREATE TABLE early_events (
 );
 CREATE INDEX early_events_waiting ON early_events (payment_id, shard) WHERE applied_sequence IS NULL;
 CREATE INDEX early_events_due ON early_events (due_at) WHERE applied_sequence IS NULL;
+
+-- For people: what waits longer than it should, by event time, in major units. A payment's limit is in due_at; an early event waits
+-- for another event of its payment.
+CREATE VIEW stuck_payments AS
+SELECT p.id, p.status, '' AS event_type, p.customer_id, p.merchant_id, p.method, p.purpose, p.payment_channel, p.currency,
+       p.amount AS amount_minor, p.changed_at AS since, p.due_at, s.clock AS at
+FROM payments p JOIN shards s ON s.shard = p.shard
+WHERE p.due_at < (SELECT max(clock) FROM shards) AND p.due_at < s.clock
+UNION ALL
+SELECT e.payment_id, 'early', e.event_type, '', '', '', '', '', '', NULL, e.event_time, e.due_at, s.clock
+FROM early_events e JOIN shards s ON s.shard = e.shard
+WHERE e.applied_sequence IS NULL AND e.due_at < s.clock;

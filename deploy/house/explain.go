@@ -47,8 +47,6 @@ type Explained struct {
 	Explanation *rules.Explanation `json:"explanation,omitempty"` // nil: no rule was asked
 	Shadows     []ShadowSaid       `json:"shadows,omitempty"`
 	Notes       []string           `json:"notes,omitempty"` // what is doubtful
-
-	kind events.Kind
 }
 
 // ExplainedRoute is which payment channel the house chose, and why.
@@ -58,15 +56,20 @@ type ExplainedRoute struct {
 	Fallbacks []string `json:"fallbacks,omitempty"`
 }
 
-// ruled is the verdict of the rules: a payment that no channel can carry passed them, and one that is moved they only observe.
+// fits says whether the rules came to the decision. A payment that no channel can carry passed them, or they only observed it.
+func (x *Explained) fits(outcome string) bool {
+	if x.unroutable() {
+		return outcome == events.Approve.String() || outcome == events.Observed.String()
+	}
+	return outcome == x.Verdict
+}
+
+// ruled is what the rules alone came to.
 func (x *Explained) ruled() string {
-	switch {
-	case !x.unroutable():
-		return x.Verdict
-	case x.kind == events.PaymentRerouted:
+	if x.Explanation == nil {
 		return events.Observed.String()
 	}
-	return events.Approve.String()
+	return x.Explanation.Outcome
 }
 
 // unroutable says whether it was declined for want of a payment channel alone.
@@ -113,8 +116,7 @@ func explain(ctx context.Context, db driver.Conn, o ExplainOptions) (*Explained,
 	if err != nil {
 		return nil, err
 	}
-	x := &Explained{DecisionID: o.ID, Event: fields(&d.Event), Label: d.Event.Label, Decided: decided, Ruleset: d.Ruleset, Verdict: d.Verdict.String(), Score: d.Score,
-		kind: d.Event.Kind}
+	x := &Explained{DecisionID: o.ID, Event: fields(&d.Event), Label: d.Event.Label, Decided: decided, Ruleset: d.Ruleset, Verdict: d.Verdict.String(), Score: d.Score}
 	if d.Route.Reason != "" {
 		x.Route = &ExplainedRoute{d.Route.Channel, d.Route.Reason, d.Route.Fallbacks}
 	}
@@ -178,7 +180,7 @@ func (x *Explained) ask(ctx context.Context, db driver.Conn, e *events.Event, tr
 			first = errors.Join(first, err)
 			continue
 		}
-		fits := explanation.Outcome == x.ruled() && explanation.Score == x.Score && len(explanation.Doubt) == 0
+		fits := x.fits(explanation.Outcome) && explanation.Score == x.Score && len(explanation.Doubt) == 0
 		if x.Explanation == nil || fits {
 			x.Explanation, x.Published = explanation, s.published
 		}

@@ -91,8 +91,11 @@ func Settle(ctx context.Context, c config.Config, o SettleOptions) error {
 			return err
 		}
 		open, err := awaitOrders(ctx, s)
+		if err == nil && open > 0 {
+			fmt.Fprintf(o.Out, "%d payouts wait for the gate and the book; whether they are declined is told by the next run, and they go into a file of the next run with --out\n", open)
+		}
 		if err == nil && o.Folder != "" {
-			err = payoutFiles(ctx, s, o, open)
+			err = payoutFiles(ctx, s, o)
 		}
 		return errors.Join(err, tellRefused(ctx, s, o.Out, out.Before))
 	})
@@ -134,8 +137,8 @@ func (h *House) publishOrders(ctx context.Context, s *settlement.Store) (publish
 	return s.Publish(ctx, p)
 }
 
-// payoutFiles writes the files of what the book has posted; open is how many payouts it has not answered.
-func payoutFiles(ctx context.Context, s *settlement.Store, o SettleOptions, open int64) error {
+// payoutFiles writes the files of what the book has posted.
+func payoutFiles(ctx context.Context, s *settlement.Store, o SettleOptions) error {
 	made, err := s.MakeFiles(ctx)
 	if err != nil {
 		return err
@@ -146,9 +149,6 @@ func payoutFiles(ctx context.Context, s *settlement.Store, o SettleOptions, open
 	}
 	if err != nil {
 		return err
-	}
-	if open > 0 {
-		fmt.Fprintf(o.Out, "%d payouts wait for the gate and the book; they go into a file of the next run with --out\n", open)
 	}
 	if n := len(made.Lacking); n > 0 {
 		fmt.Fprintf(o.Out, "payouts to %d merchants wait: the terms name no account for %s; write merchants: {NAME: {payout: {account: IBAN}}}\n", n,

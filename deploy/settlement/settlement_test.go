@@ -367,8 +367,25 @@ func TestRefusedPayoutsComeBack(t *testing.T) {
 	if n := w.one("SELECT count(*) FROM payments WHERE purpose = 'payout' AND merchant_id = 'M7' AND status = 'rejected'"); n != 1 {
 		t.Fatal("the payout is not refused")
 	}
+	// A run tells what was refused of its own orders and the last ones; not what an earlier one has taken back.
+	tells := func(upTo int64, want int) {
+		t.Helper()
+		refused, err := w.Refused(t.Context(), upTo)
+		if err != nil || len(refused) != want {
+			t.Fatalf("%+v, %v", refused, err)
+		}
+		var said strings.Builder
+		if declined, err := PrintRefused(&said, refused); err != nil || declined != 0 || want > 0 && !strings.Contains(said.String(), "1 payout orders of this or the last batch: refused by the book (insufficient_funds); the first: sluice explain payments/") {
+			t.Errorf("%d, %v: %s", declined, err, &said)
+		}
+	}
+	tells(0, 1)
 	w.post(w.end(monday + 1)...)
-	w.settle(monday + 1)
+	out := w.settle(monday + 1)
+	tells(out.Before, 1)
+	w.post(w.end(monday + 2)...)
+	out = w.settle(monday + 2)
+	tells(out.Before, 0)
 	w.sound()
 	w.paidOut()
 	if got := w.one("SELECT payout FROM settlement_batches WHERE party = 'M7' AND day = '2026-03-03'"); got != 5000-30-3000 {

@@ -170,14 +170,15 @@ func (r *router) take(h *health, ms int64, find func(*definition) *series) {
 	}
 }
 
-// route chooses the payment channel of an approved payment. Where none can carry it there is nothing to approve. A payment that is
-// moved to a channel the table does not have is not moved.
+// route chooses the payment channel of an approved payment. Where none can carry it there is nothing to approve. Nor is
+// a payment moved to, or its money held by, a channel that the table does not have.
 func (s *State) route(d *events.Decision) {
 	e := s.now.event
 	switch {
 	case d.Verdict == events.Approve && routing.Begins(e):
 		d.Route = s.router.chooser.Choose(e, rules.Context{Tier: d.Tier, Lists: s.lists}, s.router)
-	case d.Verdict == events.Observed && e.Kind == events.PaymentRerouted && s.router.table.Index(e.PaymentChannel) < 0:
+	case d.Verdict == events.Observed && e.PaymentChannel != "" && (e.Kind == events.PaymentRerouted || e.Kind == events.PaymentAuthorized) &&
+		s.router.table.Index(e.PaymentChannel) < 0:
 		d.Route = s.router.table.Unknown(e.PaymentChannel)
 	default:
 		return

@@ -234,9 +234,14 @@ func TestAuthorizationsAreRouted(t *testing.T) {
 	table := strings.Replace(twoChannels, "{name: a, ", "{name: a, can: [sale], ", 1)
 	e := answered(events.PaymentAuthorized, "c0", "")
 	e.ID, e.Time = "e1", noon
-	d := owner(routed(t, "ruleset: r\nversion: 1\n", table), 0).Decide(0, e)
-	if d.Verdict != events.Observed || d.Route.Reason != "" {
+	observing := owner(routed(t, "ruleset: r\nversion: 1\n", table), 0)
+	if d := observing.Decide(0, e); d.Verdict != events.Observed || d.Route.Reason != "" {
 		t.Errorf("observed: %s %+v", d.Verdict, d.Route)
+	}
+	unknown := *e
+	unknown.ID, unknown.PaymentChannel = "e3", "nosuch"
+	if d := observing.Decide(0, &unknown); d.Verdict != events.Decline || d.Hits[0].Reason != routing.NoRoute {
+		t.Errorf("observed, by an unknown channel: %s %+v", d.Verdict, d.Route)
 	}
 	asking := owner(routed(t, `
 ruleset: r

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"slices"
+
 	"github.com/goccy/go-yaml/ast"
 
 	"sluice/schemas/events"
@@ -8,7 +10,10 @@ import (
 
 // YAML is a YAML file that stands beside rulesets, such as their cases: read with the same limits and the same
 // messages as a ruleset, each mistake noted with its place.
-type YAML struct{ d document }
+type YAML struct {
+	d      document
+	unread Node // the last value that could not be read: nothing else is said of it
+}
 
 // Node is a part of a YAML file.
 type Node = ast.Node
@@ -23,12 +28,26 @@ type Entry struct {
 // ParseYAML reads a file into its one mapping, nil after a mistake or when it is empty. The file's name is for messages
 // only. No bytes make it panic.
 func ParseYAML(file string, data []byte) (*YAML, Node) {
-	d := &YAML{document{file: file}}
+	d := &YAML{d: document{file: file}}
 	return d, d.d.parse(data)
 }
 
-// Fail notes a mistake at a node; nil is the whole file.
-func (d *YAML) Fail(n Node, format string, args ...any) { d.d.fail(n, format, args...) }
+// Fail notes a mistake at a node; nil is the whole file. Of a value that could not be read that has been said already.
+func (d *YAML) Fail(n Node, format string, args ...any) {
+	if n == nil || n != d.unread {
+		d.d.fail(n, format, args...)
+	}
+}
+
+// Count is how many mistakes have been noted so far. What follows from one should not be noted too.
+func (d *YAML) Count() int { return len(d.d.mistakes) }
+
+// Lacks notes that keys are not there, unless as many keys of the mapping were misspelt: they may be those.
+func (d *YAML) Lacks(n Node, lacking, misspelt int, format string, args ...any) {
+	if lacking > misspelt {
+		d.Fail(n, format, args...)
+	}
+}
 
 // Mapping reads a mapping in its order. allowed nil takes any key; a key that is not allowed is a mistake with a suggestion.
 func (d *YAML) Mapping(n Node, what string, allowed []string) []Entry {
@@ -61,10 +80,29 @@ func IsMapping(n Node) bool {
 }
 
 // Text reads one value.
-func (d *YAML) Text(n Node, what string) string { return d.d.text(n, what) }
+func (d *YAML) Text(n Node, what string) string {
+	if n != nil && n == d.unread { // read again
+		return ""
+	}
+	before := d.Count()
+	text := d.d.text(n, what)
+	if d.Count() > before {
+		d.unread = n
+	}
+	return text
+}
 
-// Texts reads one value or a list of them.
-func (d *YAML) Texts(n Node, what string) []string { return d.d.texts(n, what) }
+// Texts reads one value or a list of them; those that cannot be read are left out.
+func (d *YAML) Texts(n Node, what string) []string {
+	before := d.Count()
+	all := d.d.texts(n, what)
+	if d.Count() > before {
+		if all = slices.DeleteFunc(all, func(text string) bool { return text == "" }); len(all) == 0 {
+			d.unread = n
+		}
+	}
+	return all
+}
 
 // Integer reads a whole number within bounds.
 func (d *YAML) Integer(n Node, what string, low, high int64) int64 {

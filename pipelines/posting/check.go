@@ -54,11 +54,13 @@ func combos(unspecified bool) []combo {
 
 // check refuses what would post wrongly on some payment, and makes the tables by purpose and method.
 func (l *loader) check() {
+	before := l.Count()
 	l.who()
+	alone := l.Count() == before
 	for i := range l.r.parties {
-		l.checkParty(&l.r.parties[i], &l.partyAt[i])
+		l.checkParty(&l.r.parties[i], &l.partyAt[i], alone)
 	}
-	if l.Err() != nil {
+	if l.Count() > before {
 		return
 	}
 	l.r.follows = make([][]follow, purposes*methods)
@@ -112,7 +114,8 @@ func (l *loader) who() {
 	}
 }
 
-func (l *loader) checkParty(p *party, at *partyPlaces) {
+// checkParty refuses accounts that a payment does not have or move money of. alone says that no two parties hold at once.
+func (l *loader) checkParty(p *party, at *partyPlaces, alone bool) {
 	holds := false
 	for _, c := range combos(false) {
 		if l.r.who[c.index()] != p {
@@ -131,7 +134,7 @@ func (l *loader) checkParty(p *party, at *partyPlaces) {
 		}
 	}
 	switch {
-	case !holds && l.Err() == nil:
+	case !holds && alone:
 		l.Fail(at.when, "when: no payment is one of %s; take it out", p.id)
 	case same(p.payer, p.payee):
 		l.Fail(at.payee, "payee: %s pays itself; name another account", p.payee)

@@ -29,9 +29,8 @@ func Load(file string, data []byte) (*Rules, error) {
 		y.Fail(body, "posting rules are a mapping of postings:, version:, parties: and effects: to what they are")
 		return nil, y.Err()
 	}
-	l.load(body)
-	if y.Err() == nil {
-		l.check()
+	if l.load(body) {
+		l.check() // of what could be read: a wrong effect hides no other's mistakes
 	}
 	if err := y.Err(); err != nil {
 		return nil, err
@@ -53,10 +52,13 @@ type partyPlaces struct{ at, when, payer, payee, kept rules.Node }
 
 type effectPlaces struct{ at, when, on, debit, credit, amount, kind, back rules.Node }
 
-func (l *loader) load(body rules.Node) {
+// load reads the file; false means that not all parties could be read.
+func (l *loader) load(body rules.Node) (parties bool) {
 	named, numbered, own := false, false, false
-	l.at = body
-	for _, e := range l.Mapping(body, "a posting file", []string{"postings", "version", "parties", "effects"}) {
+	l.at, parties = body, true
+	keys := l.Mapping(body, "a posting file", []string{"postings", "version", "parties", "effects"})
+	misspelt := l.Count()
+	for _, e := range keys {
 		switch e.Key {
 		case "postings":
 			named = true
@@ -68,16 +70,18 @@ func (l *loader) load(body rules.Node) {
 			l.r.Version = int(l.Integer(e.Value, "version", 1, 1_000_000_000))
 		case "parties":
 			own, l.at = true, e.At
+			before := l.Count()
 			l.parties(e.Value)
+			parties = l.Count() == before
 		case "effects":
 			l.effects(e.Value)
 		}
 	}
 	if !named {
-		l.Fail(body, "the posting rules have no name; write postings: house")
+		l.Lacks(body, 1, misspelt, "the posting rules have no name; write postings: house")
 	}
 	if !numbered {
-		l.Fail(body, "the posting rules have no version; write version: 1")
+		l.Lacks(body, 1, misspelt, "the posting rules have no version; write version: 1")
 	}
 	if !own {
 		l.r.parties = slices.Clone(Standard().parties)
@@ -86,6 +90,17 @@ func (l *loader) load(body rules.Node) {
 			l.partyAt[i] = partyPlaces{at: body, when: body, payer: body, payee: body, kept: body}
 		}
 	}
+	return parties
+}
+
+// lacking is how many keys are not there.
+func lacking(there ...bool) (n int) {
+	for _, is := range there {
+		if !is {
+			n++
+		}
+	}
+	return n
 }
 
 // id reads a rule's name, which no other has.
@@ -110,11 +125,15 @@ func (l *loader) parties(n rules.Node) {
 	}
 	for _, one := range list {
 		p, at := party{line: l.Line(one)}, partyPlaces{at: one}
-		fine := true
-		for _, e := range l.Mapping(one, "a party", []string{"id", "when", "payer", "payee", "kept"}) {
+		before := l.Count()
+		keys := l.Mapping(one, "a party", []string{"id", "when", "payer", "payee", "kept"})
+		misspelt := l.Count() - before
+		fine, named := misspelt == 0, false
+		for _, e := range keys {
 			ok := true
 			switch e.Key {
 			case "id":
+				named = true
 				p.id = l.id(e.Value, "the party")
 			case "when":
 				at.when = e.Value
@@ -131,8 +150,8 @@ func (l *loader) parties(n rules.Node) {
 			}
 			fine = fine && ok
 		}
-		if p.id == "" || at.when == nil || at.payer == nil || at.payee == nil {
-			l.Fail(one, "a party needs id:, when:, payer: and payee:")
+		if n := lacking(named, at.when != nil, at.payer != nil, at.payee != nil); n > 0 {
+			l.Lacks(one, n, misspelt, "a party needs id:, when:, payer: and payee:")
 			continue
 		}
 		if fine && p.when != nil {
@@ -152,66 +171,81 @@ func (l *loader) effects(n rules.Node) {
 		return
 	}
 	for _, one := range list {
-		x, at := effect{line: l.Line(one)}, effectPlaces{at: one}
-		fine := true
-		var on, post, back rules.Node
-		for _, e := range l.Mapping(one, "an effect", []string{"id", "on", "when", "post", "back"}) {
-			switch e.Key {
-			case "id":
-				x.id = l.id(e.Value, "the effect")
-			case "on":
-				on = e.Value
-			case "when":
-				at.when = e.Value
-				x.when = terms.Condition(l.YAML, e.Value, "when")
-				fine = fine && x.when != nil
-			case "post":
-				post = e.Value
-			case "back":
-				back, at.back = e.Value, e.Value
-			}
+		l.effect(one)
+	}
+}
+
+// effect reads one; all of it, whatever is wrong with a part.
+func (l *loader) effect(one rules.Node) {
+	x, at := effect{line: l.Line(one)}, effectPlaces{at: one}
+	before, named := l.Count(), false
+	var post, back rules.Node
+	keys := l.Mapping(one, "an effect", []string{"id", "on", "when", "post", "back"})
+	misspelt := l.Count() - before
+	for _, e := range keys {
+		switch e.Key {
+		case "id":
+			named = true
+			x.id = l.id(e.Value, "the effect")
+		case "on":
+			at.on = e.Value
+		case "when":
+			at.when = e.Value
+			x.when = terms.Condition(l.YAML, e.Value, "when")
+		case "post":
+			post = e.Value
+		case "back":
+			back, at.back = e.Value, e.Value
 		}
-		if x.id == "" || on == nil || post == nil {
-			l.Fail(one, "an effect needs id:, on: and post:")
-			continue
-		}
-		moments := l.moments(on)
-		if len(moments) == 0 {
-			continue
-		}
-		at.on, x.on = on, moments[0]
-		if !l.post(&x, &at, post) || !l.goesBack(&x, back, one) || !fine {
-			continue
-		}
-		for _, x.on = range moments {
-			l.r.effects, l.effectAt = append(l.r.effects, x), append(l.effectAt, at)
-		}
+	}
+	if n := lacking(named, at.on != nil, post != nil); n > 0 {
+		l.Lacks(one, n, misspelt, "an effect needs id:, on: and post:")
+	}
+	var moments []payments.Moment
+	if at.on != nil {
+		moments = l.moments(at.on)
+	}
+	if post != nil {
+		l.post(&x, &at, post)
+	}
+	if len(moments) > 0 {
+		x.on = moments[0]
+		l.goesBack(&x, back, one, misspelt)
+	} else if back != nil { // when it goes back is not known, how it does is read
+		x.on = payments.OnMove
+		l.goesBack(&x, back, one, misspelt)
+	}
+	if l.Count() > before {
+		return
+	}
+	for _, x.on = range moments {
+		l.r.effects, l.effectAt = append(l.r.effects, x), append(l.effectAt, at)
 	}
 }
 
 // moments reads on: settled, or on: [charged_back, dispute_lost]; none after a mistake.
 func (l *loader) moments(n rules.Node) (all []payments.Moment) {
+	before := l.Count()
 	words := l.Texts(n, "on")
 	for _, word := range words {
 		m, known := payments.ParseMoment(word)
 		switch {
 		case !known:
 			l.Fail(n, "on: there is no moment %q%s", word, rules.Suggest(word, momentWords()))
-			return nil
 		case m == payments.OnHold:
 			l.Fail(n, "on: nothing is linked to held money: it may never move; write on: moved")
-			return nil
 		case m == payments.OnMove && len(words) > 1:
 			l.Fail(n, "on: moved stands alone: its amount is all that has been captured so far, that of other moments is what they move")
-			return nil
 		case slices.Contains(all, m):
 			l.Fail(n, "on: %s is there twice", m)
-			return nil
 		}
 		all = append(all, m)
 	}
 	if len(all) == 0 {
 		l.Fail(n, "on: name a moment, such as moved")
+	}
+	if l.Count() > before {
+		return nil
 	}
 	return all
 }
@@ -224,85 +258,79 @@ func momentWords() []string {
 	return words
 }
 
-func (l *loader) post(x *effect, at *effectPlaces, n rules.Node) bool {
-	fine := true
-	for _, e := range l.Mapping(n, "post", []string{"debit", "credit", "amount", "kind", "round"}) {
-		ok := true
+func (l *loader) post(x *effect, at *effectPlaces, n rules.Node) {
+	before := l.Count()
+	keys := l.Mapping(n, "post", []string{"debit", "credit", "amount", "kind", "round"})
+	misspelt := l.Count() - before
+	for _, e := range keys {
 		switch e.Key {
 		case "debit":
 			at.debit = e.Value
-			x.debit, ok = l.account(e.Value, "debit", true)
+			x.debit, _ = l.account(e.Value, "debit", true)
 		case "credit":
 			at.credit = e.Value
-			x.credit, ok = l.account(e.Value, "credit", true)
+			x.credit, _ = l.account(e.Value, "credit", true)
 		case "amount":
 			at.amount = e.Value
 			x.amount = terms.Number(l.YAML, e.Value, "amount")
-			ok = x.amount != nil
 		case "kind":
 			at.kind = e.Value
 			if x.kind = l.Text(e.Value, "kind"); !kindText.MatchString(x.kind) {
 				l.Fail(e.Value, "kind: %q is no kind; use at most %d small letters, digits and _", x.kind, maxKind)
-				ok = false
 			}
 		case "round":
-			word := l.Text(e.Value, "round")
-			if x.round, ok = roundNames[word]; !ok {
+			word, known := l.Text(e.Value, "round"), false
+			if x.round, known = roundNames[word]; !known {
 				l.Fail(e.Value, "round: there is no %q%s", word, rules.Suggest(word, []string{"half_up", "down", "up", "half_even"}))
 			}
 		}
-		fine = fine && ok
 	}
-	if at.debit == nil || at.credit == nil || at.amount == nil || at.kind == nil {
-		l.Fail(at.at, "post: the effect %s needs debit:, credit:, amount: and kind:", x.id)
-		return false
+	if n := lacking(at.debit != nil, at.credit != nil, at.amount != nil, at.kind != nil); n > 0 && (misspelt == 0 || len(keys) > 0) {
+		l.Lacks(at.at, n, misspelt, "post: the effect %s needs debit:, credit:, amount: and kind:", x.id)
 	}
 	x.ret = x.kind + "_return"
-	return fine
 }
 
-// goesBack reads back: share, or back: {refunded: keep, voided: all}.
-func (l *loader) goesBack(x *effect, n, at rules.Node) bool {
+// goesBack reads back: share, or back: {refunded: keep, voided: all}. misspelt are keys of the effect that may be back:.
+func (l *loader) goesBack(x *effect, n, at rules.Node, misspelt int) {
 	switch {
 	case n == nil && x.on == payments.OnMove:
-		l.Fail(at, "say how the effect %s goes back when the payment does: back: share, back: keep, "+
+		l.Lacks(at, 1, misspelt, "say how the effect %s goes back when the payment does: back: share, back: keep, "+
 			"or back: {refunded: keep, charged_back: keep, voided: all, failed: all}", x.id)
-		return false
+		return
 	case n == nil:
-		return true
+		return
 	case x.on != payments.OnMove:
 		l.Fail(n, "back: only what is linked to moved goes back; leave it out")
-		return false
+		return
 	}
 	if !rules.IsMapping(n) {
-		w, ok := l.way(n)
+		w := l.way(n)
 		for i := range x.back {
 			x.back[i] = w
 		}
-		return ok
+		return
 	}
 	var words []string
 	for _, m := range backMoments {
 		words = append(words, m.String())
 	}
-	fine, said := true, 0
-	for _, e := range l.Mapping(n, "back", words) {
-		w, ok := l.way(e.Value)
-		x.back[slices.Index(words, e.Key)] = w
-		fine, said = fine && ok, said+1
+	before := l.Count()
+	keys := l.Mapping(n, "back", words)
+	misspelt = l.Count() - before
+	for _, e := range keys {
+		x.back[slices.Index(words, e.Key)] = l.way(e.Value)
 	}
-	if fine && said < len(words) {
-		l.Fail(n, "back: say it of each of %s", strings.Join(words, ", "))
-		return false
+	if few := len(words) - len(keys); few > 0 {
+		l.Lacks(n, few, misspelt, "back: say it of each of %s", strings.Join(words, ", "))
 	}
-	return fine
 }
 
-func (l *loader) way(n rules.Node) (way, bool) {
+func (l *loader) way(n rules.Node) way {
 	word := l.Text(n, "back")
 	i := slices.Index(wayNames[:], word)
 	if i < 0 {
 		l.Fail(n, "back: there is no way %q%s", word, rules.Suggest(word, wayNames[:]))
 	}
-	return way(max(i, 0)), i >= 0
+	return way(max(i, 0))
 }

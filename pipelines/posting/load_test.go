@@ -149,6 +149,43 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
+// All that is wrong is said at once, each mistake once, and nothing that only follows from another.
+func TestLoadSaysAll(t *testing.T) {
+	t.Parallel()
+	const head = "postings: house\nversion: 1\neffects:\n"
+	for name, c := range map[string]struct {
+		source string
+		wants  []string
+	}{
+		"in one effect": {head + "  - {id: x, on: mooved, when: 'payment.purpos == \"purchase\"', post: {debit: payee, credit: fes, amount: amunt, kind: X, round: upp}, back: shar}\n",
+			[]string{`on: there is no moment "mooved"`, "when: ", `credit: there is no account "fes"`, `unknown name "amunt"`, `kind: "X"`, `round: there is no "upp"`, `back: there is no way "shar"`}},
+		"what is checked of another effect": {head + "  - {id: x, on: mooved, post: {debit: rewards, credit: fees, amount: 1, kind: x}, back: keep}\n" +
+			"  - {id: y, on: settled, post: {debit: rewards, credit: fees, amount: 0 - 1, kind: y}}\n",
+			[]string{`on: there is no moment "mooved"`, "5:71: amount: it can be below zero"}},
+		"misspelt keys": {head + "  - {id: x, om: moved, post: {debit: rewards, kredit: wallet(customer), amount: 1, kind: x}, back: keep}\n",
+			[]string{"did you mean on?", "did you mean credit?"}},
+		"no text":     {"postings: [a]\nversion: 1\n", []string{"postings is one value"}},
+		"a party":     {"postings: a\nversion: 1\nparties:\n  - {id: x, wen: true, payer: fes, payee: wallet(customer)}\n", []string{"did you mean when?", `payer: there is no account "fes"`}},
+		"two moments": {head + "  - {id: x, on: [setled, faild], post: {debit: channel_costs, credit: clearing, amount: 1, kind: x}}\n", []string{`no moment "setled"`, `no moment "faild"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Load("house.yaml", []byte(c.source))
+			if err == nil {
+				t.Fatal("it is taken")
+			}
+			for _, want := range c.wants {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("no %s", want)
+				}
+			}
+			if n := strings.Count(err.Error(), "\n") + 1; n != len(c.wants) || t.Failed() {
+				t.Errorf("%d mistakes, want %d:\n%v", n, len(c.wants), err)
+			}
+		})
+	}
+}
+
 // FuzzLoad: no bytes make Load panic, and what it takes posts.
 func FuzzLoad(f *testing.F) {
 	for _, name := range PackNames {

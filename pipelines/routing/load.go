@@ -68,13 +68,35 @@ type loader struct {
 	table     *Table
 	good, bad []string   // kinds of events
 	at        rules.Node // of good: or bad:, where one of them is there
+	unread    bool       // good: or bad: could not be read
+	misspelt  int        // keys of the file
+	nameless  bool       // not every channel's name could be read
+}
+
+// lacking is how many keys were not found.
+func lacking(found map[string]bool, keys ...string) (n int) {
+	for _, key := range keys {
+		if !found[key] {
+			n++
+		}
+	}
+	return n
+}
+
+// complains says whether reading notes a mistake.
+func (l *loader) complains(read func()) bool {
+	before := l.Count()
+	read()
+	return l.Count() > before
 }
 
 func (l *loader) load(body rules.Node) {
 	t := l.table
 	var channels, choices rules.Node
 	found := map[string]bool{}
-	for _, e := range l.Mapping(body, "a file of channels", tableKeys) {
+	keys := l.Mapping(body, "a file of channels", tableKeys)
+	l.misspelt = l.Count()
+	for _, e := range keys {
 		found[e.Key] = true
 		switch e.Key {
 		case "routing":
@@ -91,8 +113,8 @@ func (l *loader) load(body rules.Node) {
 			l.setting(e)
 		}
 	}
-	if !found["routing"] || !found["version"] {
-		l.Fail(body, "the file needs a name and a version; write routing: main and version: 1")
+	if n := lacking(found, "routing", "version"); n > 0 {
+		l.Lacks(body, n, l.misspelt, "the file needs a name and a version; write routing: main and version: 1")
 	}
 	l.channels(body, channels)
 	l.rules(choices)
@@ -115,9 +137,11 @@ func (l *loader) setting(e rules.Entry) {
 	case "weight":
 		t.Weight = l.Integer(e.Value, "weight", 1, 1_000_000)
 	case "good":
-		l.good, l.at = l.Texts(e.Value, "good"), e.At
+		l.at = e.At
+		l.unread = l.complains(func() { l.good = l.Texts(e.Value, "good") }) || l.unread
 	case "bad":
-		if l.bad = l.Texts(e.Value, "bad"); l.at == nil {
+		l.unread = l.complains(func() { l.bad = l.Texts(e.Value, "bad") }) || l.unread
+		if l.at == nil {
 			l.at = e.At
 		}
 	case "down_below":
@@ -163,21 +187,15 @@ func (l *loader) health(body rules.Node) {
 	if l.at != nil {
 		body = l.at
 	}
+	if l.unread {
+		return
+	}
 	if len(l.good) == 0 || len(l.bad) == 0 {
 		l.Fail(body, "good: and bad: name kinds of events; write good: [payment.settled], or leave it out")
 		return
 	}
-	for _, kind := range slices.Concat(l.good, l.bad) {
-		if events.ParseKind(kind).Family() != events.Payment {
-			l.Fail(body, "good, bad: %q is no kind of payment event; write payment.settled or payment.failed", kind)
-			return
-		}
-	}
-	for _, kind := range l.good {
-		if slices.Contains(l.bad, kind) {
-			l.Fail(body, "%s is among good: and bad:; an answer is one of them", kind)
-			return
-		}
+	if l.complains(func() { l.answers(body) }) {
+		return
 	}
 	minutes := strconv.Itoa(int(l.table.Window.Minutes())) + "m"
 	source := "ruleset: channels\nversion: 1\naggregates:\n" +
@@ -191,10 +209,31 @@ func (l *loader) health(body rules.Node) {
 	l.table.health = health
 }
 
+// answers refuses what is no kind of payment event, or both good and bad.
+func (l *loader) answers(at rules.Node) {
+	for _, kind := range slices.Concat(l.good, l.bad) {
+		if events.ParseKind(kind).Family() != events.Payment {
+			l.Fail(at, "good, bad: %q is no kind of payment event; write payment.settled or payment.failed", kind)
+		}
+	}
+	for _, kind := range l.good {
+		if slices.Contains(l.bad, kind) {
+			l.Fail(at, "%s is among good: and bad:; an answer is one of them", kind)
+		}
+	}
+}
+
 func (l *loader) channels(body, n rules.Node) {
-	items := l.List(n, "channels")
+	var items []rules.Node
+	if l.complains(func() { items = l.List(n, "channels") }) {
+		l.nameless = true
+		return
+	}
 	if len(items) == 0 || len(items) > MaxChannels {
-		l.Fail(body, "channels: has %d; write 1 to %d, each starting with - name:", len(items), MaxChannels)
+		l.nameless = true
+		if n != nil || l.misspelt == 0 {
+			l.Fail(body, "channels: has %d; write 1 to %d, each starting with - name:", len(items), MaxChannels)
+		}
 		return
 	}
 	lines := map[string]int{}
@@ -204,6 +243,7 @@ func (l *loader) channels(body, n rules.Node) {
 			l.Fail(item, "the channel %s is there twice, first on line %d", c.Name, first)
 		}
 		lines[c.Name] = c.Line
+		l.nameless = l.nameless || c.Name == ""
 		l.table.byName[c.Name] = len(l.table.Channels)
 		l.table.Channels = append(l.table.Channels, c)
 	}
@@ -216,17 +256,25 @@ type draft struct {
 	methods        []eventsv1.PaymentMethod
 	currencies     []events.Currency
 	limits, prices rules.Node
+	unsure         bool // not all methods and currencies are known
 }
 
 func (l *loader) channel(n rules.Node) Channel {
 	c := &draft{Channel: Channel{Enabled: true, Priority: 5, Can: 1<<operations - 1, Line: l.Line(n)}, node: n}
-	for _, e := range l.Mapping(n, "a channel", channelKeys) {
-		l.channelKey(c, e)
+	before := l.Count()
+	keys := l.Mapping(n, "a channel", channelKeys)
+	misspelt := l.Count() - before
+	wrong := map[string]bool{} // what could not be read in full has been said
+	for _, e := range keys {
+		wrong[e.Key] = l.complains(func() { l.channelKey(c, e) })
 	}
-	if c.Name == "" || len(c.methods) == 0 || c.Purposes == 0 || len(c.currencies) == 0 || c.prices == nil {
-		l.Fail(n, "a channel needs name:, methods:, purposes:, currencies: and fees:")
-		return c.Channel
+	there := map[string]bool{"name": c.Name != "" || wrong["name"], "methods": len(c.methods) > 0 || wrong["methods"], "purposes": c.Purposes != 0 || wrong["purposes"],
+		"currencies": len(c.currencies) > 0 || wrong["currencies"], "fees": c.prices != nil}
+	missing := lacking(there, "name", "methods", "purposes", "currencies", "fees")
+	if missing > 0 {
+		l.Lacks(n, missing, misspelt, "a channel needs name:, methods:, purposes:, currencies: and fees:")
 	}
+	c.unsure = missing > 0 || wrong["methods"] || wrong["currencies"]
 	limits := l.limits(c)
 	l.fees(c, limits)
 	return c.Channel
@@ -330,14 +378,14 @@ func (l *loader) limits(c *draft) map[events.Currency]Terms {
 		if of == 0 {
 			continue
 		}
-		if !slices.Contains(c.currencies, of) {
+		if !c.unsure && !slices.Contains(c.currencies, of) {
 			l.Fail(e.At, "limits: %s is not among the channel's currencies", of.Code())
 		}
 		var t Terms
 		for _, bound := range l.Mapping(e.Value, "a limit", limitKeys) {
 			if bound.Key == "min" {
 				t.From = l.amount(bound, of)
-			} else if t.To = l.amount(bound, of); t.To == 0 {
+			} else if !l.complains(func() { t.To = l.amount(bound, of) }) && t.To == 0 {
 				l.Fail(bound.Value, "max: 0 takes nothing; leave max: out for no limit, or set enabled: false")
 			}
 		}
@@ -356,14 +404,20 @@ type price struct {
 	terms    Terms
 	node     rules.Node
 	used     bool
+	unsure   bool // of which method or currency it is
 }
 
 // fees reads the fee schedule. The first line that fits a method and a currency counts; each pair that the channel carries
 // needs one.
 func (l *loader) fees(c *draft, limits map[events.Currency]Terms) {
 	var lines []price
-	for _, item := range l.List(c.prices, "fees") {
-		lines = append(lines, l.price(item))
+	unread := l.complains(func() {
+		for _, item := range l.List(c.prices, "fees") {
+			lines = append(lines, l.price(item))
+		}
+	})
+	if c.unsure || unread && (len(lines) == 0 || slices.ContainsFunc(lines, func(p price) bool { return p.unsure })) {
+		return
 	}
 	for _, m := range c.methods {
 		for _, of := range c.currencies {
@@ -402,7 +456,11 @@ func (c *Channel) add(m eventsv1.PaymentMethod, of events.Currency, t Terms) {
 func (l *loader) price(n rules.Node) price {
 	p := price{node: n}
 	var amounts []rules.Entry
-	for _, e := range l.Mapping(n, "a fee", feeKeys) {
+	before := l.Count()
+	keys := l.Mapping(n, "a fee", feeKeys)
+	p.unsure = l.Count() > before
+	for _, e := range keys {
+		before := l.Count()
 		switch e.Key {
 		case "method":
 			p.method = eventsv1.PaymentMethod_PAYMENT_METHOD_CARD + eventsv1.PaymentMethod(l.word(e.Value, "method", []string{"card", "bank_transfer", "quick_pay"}))
@@ -413,19 +471,26 @@ func (l *loader) price(n rules.Node) price {
 		default:
 			amounts = append(amounts, e)
 		}
+		p.unsure = p.unsure || e.Key != "bps" && l.Count() > before
 	}
-	if len(amounts) > 0 && p.currency == 0 {
+	switch {
+	case len(amounts) == 0:
+		return p
+	case p.currency == 0 && p.unsure:
+		return p
+	case p.currency == 0:
 		l.Fail(n, "%s: an amount needs the currency it is in; write currency: CNY beside it", amounts[0].Key)
 		return p
 	}
 	for _, e := range amounts {
+		before := l.Count()
 		switch n := l.amount(e, p.currency); e.Key {
 		case "fixed":
 			p.terms.Fixed = n
 		case "min":
 			p.terms.Least = n
 		case "max":
-			if p.terms.Most = n; n == 0 {
+			if p.terms.Most = n; n == 0 && l.Count() == before {
 				l.Fail(e.Value, "max: 0 would make it free; write {bps: 0} for that, or leave max: out")
 			}
 		}
@@ -450,40 +515,52 @@ func (l *loader) basisPoints(e rules.Entry) int64 {
 // hours reads {zone: Asia/Shanghai, days: [mon, tue], from: "08:00", to: "20:00", holidays: [2026-10-01]}.
 func (l *loader) hours(c *draft, n rules.Node) {
 	h := &Hours{Days: 1<<7 - 1, To: dayMinutes, Holidays: map[int64]bool{}}
-	for _, e := range l.Mapping(n, "hours", hourKeys) {
-		switch e.Key {
-		case "zone":
-			name := l.Text(e.Value, "zone")
-			zone, err := time.LoadLocation(name)
-			if err != nil || name == "" || name == "Local" {
-				l.Fail(e.Value, "zone: %q is no time zone; write an IANA name such as Asia/Shanghai or UTC", name)
-				continue
-			}
-			h.Zone = zone
-		case "days":
-			h.Days = 0
-			for _, i := range l.words(e, dayNames) {
-				h.Days |= 1 << i
-			}
-		case "from":
-			h.From = l.clock(e)
-		case "to":
-			h.To = l.clock(e)
-		case "holidays":
-			l.holidays(h, e)
-		}
+	before := l.Count()
+	keys := l.Mapping(n, "hours", hourKeys)
+	misspelt := l.Count() - before
+	found := map[string]bool{}
+	for _, e := range keys {
+		found[e.Key] = true
+		l.hoursKey(h, e)
 	}
-	switch {
-	case h.Zone == nil:
-		l.Fail(n, "hours: needs zone:, such as Asia/Shanghai")
+	switch wrong := l.Count() > before; {
+	case !found["zone"]:
+		l.Lacks(n, 1, misspelt, "hours: needs zone:, such as Asia/Shanghai")
 		return
-	case h.From == h.To || h.Days == 0:
+	case !wrong && (h.From == h.To || h.Days == 0):
 		l.Fail(n, "hours: is never open; leave hours: out for always, or set enabled: false")
+	}
+	if h.Zone == nil {
+		return
 	}
 	c.Hours = h
 	if c.zone = slices.IndexFunc(l.table.zones, func(z *time.Location) bool { return z.String() == h.Zone.String() }); c.zone < 0 {
 		c.zone = len(l.table.zones)
 		l.table.zones = append(l.table.zones, h.Zone)
+	}
+}
+
+func (l *loader) hoursKey(h *Hours, e rules.Entry) {
+	switch e.Key {
+	case "zone":
+		name := l.Text(e.Value, "zone")
+		zone, err := time.LoadLocation(name)
+		if err != nil || name == "" || name == "Local" {
+			l.Fail(e.Value, "zone: %q is no time zone; write an IANA name such as Asia/Shanghai or UTC", name)
+			return
+		}
+		h.Zone = zone
+	case "days":
+		h.Days = 0
+		for _, i := range l.words(e, dayNames) {
+			h.Days |= 1 << i
+		}
+	case "from":
+		h.From = l.clock(e)
+	case "to":
+		h.To = l.clock(e)
+	case "holidays":
+		l.holidays(h, e)
 	}
 }
 
@@ -535,26 +612,34 @@ func (l *loader) rules(n rules.Node) {
 
 func (l *loader) rule(n rules.Node) Rule {
 	r := Rule{Line: l.Line(n)}
-	whened := false
-	for _, e := range l.Mapping(n, "a rule", ruleKeys) {
-		switch e.Key {
-		case "id":
-			if r.ID = l.Text(e.Value, "id"); !ruleName.MatchString(r.ID) {
-				l.Fail(e.Value, "id: %q is no name; use letters, digits and dashes", r.ID)
-			}
-		case "when":
-			whened = true
-			r.When = l.table.conditions.Compile(l.YAML, e.Value, "when", events.PaymentInitiated)
-		case "use":
-			r.Use = l.set(e)
-		case "avoid":
-			r.Avoid = l.set(e)
-		}
+	before := l.Count()
+	keys := l.Mapping(n, "a rule", ruleKeys)
+	misspelt := l.Count() - before
+	found, wrong := map[string]bool{}, map[string]bool{}
+	for _, e := range keys {
+		found[e.Key] = true
+		wrong[e.Key] = l.complains(func() { l.ruleKey(&r, e) })
 	}
-	if r.ID == "" || !whened || r.Use|r.Avoid == 0 {
-		l.Fail(n, "a rule has id:, when: and use: or avoid: with names of channels")
+	found["choice"] = r.Use|r.Avoid != 0 || wrong["use"] || wrong["avoid"] || l.nameless && (found["use"] || found["avoid"])
+	if missing := lacking(found, "id", "when", "choice"); missing > 0 {
+		l.Lacks(n, missing, misspelt, "a rule has id:, when: and use: or avoid: with names of channels")
 	}
 	return r
+}
+
+func (l *loader) ruleKey(r *Rule, e rules.Entry) {
+	switch e.Key {
+	case "id":
+		if r.ID = l.Text(e.Value, "id"); !ruleName.MatchString(r.ID) {
+			l.Fail(e.Value, "id: %q is no name; use letters, digits and dashes", r.ID)
+		}
+	case "when":
+		r.When = l.table.conditions.Compile(l.YAML, e.Value, "when", events.PaymentInitiated)
+	case "use":
+		r.Use = l.set(e)
+	case "avoid":
+		r.Avoid = l.set(e)
+	}
 }
 
 // set reads names of channels.
@@ -563,6 +648,10 @@ func (l *loader) set(e rules.Entry) uint64 {
 	var names []string
 	for i := range l.table.Channels {
 		names = append(names, l.table.Channels[i].Name)
+	}
+	if l.nameless { // whether a name is one is not known
+		l.Texts(e.Value, e.Key)
+		return 0
 	}
 	for _, i := range l.words(e, names) {
 		bits |= 1 << i

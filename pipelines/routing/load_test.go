@@ -112,6 +112,40 @@ func TestWrongFilesAreRefused(t *testing.T) {
 	}
 }
 
+// TestAllMistakesAreSaid: at once, each once, and nothing that only follows from another.
+func TestAllMistakesAreSaid(t *testing.T) {
+	t.Parallel()
+	for name, k := range map[string]struct {
+		change []string
+		says   []string
+	}{
+		"a channel's words": {[]string{"methods: [card]", "methods: [cards]", "purposes: [purchase]", "purposes: [purchas]", "currencies: [CNY, USD]", "currencies: [YUAN]",
+			"priority: 5", "priority: 10", "bps: 55.25", "bps: 55.255"},
+			[]string{"methods:", "purposes:", `"YUAN"`, "priority", "bps:"}},
+		"a misspelt key":    {[]string{"fees: [{bps: 0}]", "fee: [{bps: 0}]"}, []string{"did you mean fees?"}},
+		"a name":            {[]string{"name: acquirer-a", "name: [a]"}, []string{"name is one value"}},
+		"a zone":            {[]string{"zone: Asia/Shanghai", "zone: Asia/Shangai"}, []string{"is no time zone"}},
+		"hours":             {[]string{"days: [mon, tue]", "days: [monday]", `to: "20:00"`, `to: "8"`}, []string{"days:", "no time of day"}},
+		"a limit":           {[]string{"max: 50000.00", "max: 50000.001"}, []string{"more decimals than CNY has"}},
+		"a fee's currency":  {[]string{"- {method: card, currency: CNY", "- {method: card, currency: YUAN"}, []string{`"YUAN"`}},
+		"a rule":            {[]string{"use: [acquirer-a], avoid: [bank-a]", "use: [acquirer-x]", "id: large", "id: [a]"}, []string{"did you mean acquirer-a?", "id is one value"}},
+		"what is an answer": {[]string{"good: [payment.settled]", "good: [payment.settle, payment.capture]"}, []string{`"payment.settle"`, `"payment.capture"`}},
+		"no list":           {[]string{"good: [payment.settled]", "good: {a: b}"}, []string{"good is one value"}},
+		"channels":          {[]string{"channels:", "chanels:"}, []string{"did you mean channels?"}},
+	} {
+		_, err := routing.Load("f.yaml", []byte(strings.NewReplacer(k.change...).Replace(whole)))
+		if err == nil || strings.Count(err.Error(), "\n")+1 != len(k.says) {
+			t.Errorf("%s: %d mistakes wanted:\n%v", name, len(k.says), err)
+			continue
+		}
+		for _, says := range k.says {
+			if !strings.Contains(err.Error(), says) {
+				t.Errorf("%s: no %s in\n%v", name, says, err)
+			}
+		}
+	}
+}
+
 // FuzzLoad: no bytes make it panic, and what loads can be asked.
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(whole))

@@ -151,28 +151,28 @@ type reader struct {
 // file reads the whole: calendars first, since all others name them, then defaults, since merchants and channels have them.
 func (r *reader) file(body rules.Node) {
 	parts := map[string]rules.Node{}
-	for _, e := range r.Mapping(body, "a file of terms", []string{"settlement", "convention", "house", "calendars", "defaults", "merchants", "channels"}) {
+	keys := r.Mapping(body, "a file of terms", []string{"settlement", "convention", "house", "calendars", "defaults", "merchants", "channels"})
+	misspelt := r.Count()
+	for _, e := range keys {
 		parts[e.Key] = e.Value
 	}
-	if n := parts["settlement"]; n != nil {
-		r.terms.Name = r.Text(n, "settlement")
-	}
-	if r.terms.Name == "" && r.Err() == nil {
-		r.Fail(body, "it has no name: begin it with settlement: NAME")
-	}
-	if r.Err() != nil {
+	if body == nil || len(keys) == 0 && misspelt > 0 {
+		if misspelt == 0 {
+			r.Fail(body, "it has no name: begin it with settlement: NAME")
+		}
 		return
+	}
+	if n := parts["settlement"]; n == nil {
+		r.Lacks(body, 1, misspelt, "it has no name: begin it with settlement: NAME")
+	} else if r.terms.Name = r.Text(n, "settlement"); r.terms.Name == "" {
+		r.Fail(n, "it has no name: begin it with settlement: NAME")
 	}
 	r.convention = r.conventionOf(parts["convention"])
 	r.terms.House = r.account(parts["house"], "house")
-	r.calendars(parts["calendars"])
-	if r.Err() != nil {
-		return // what follows would be blamed for calendars that could not be read
+	if n := parts["calendars"]; n != nil || misspelt == 0 {
+		r.calendars(n)
 	}
-	r.defaults(parts["defaults"], body)
-	if r.Err() != nil {
-		return
-	}
+	r.defaults(parts["defaults"], body, misspelt)
 	for _, e := range r.parties(parts["merchants"], "merchants") {
 		m := r.terms.Merchant
 		m.Minimum = maps.Clone(m.Minimum)
@@ -197,8 +197,9 @@ func (r *reader) parties(n rules.Node, what string) []rules.Entry {
 }
 
 func (r *reader) calendars(n rules.Node) {
+	before := r.Count()
 	all := r.Mapping(n, "calendars", nil)
-	if len(all) == 0 {
+	if len(all) == 0 && r.Count() == before {
 		r.Fail(n, "there is no calendar; write calendars: and one such as china: {time_zone: Asia/Shanghai}")
 	}
 	if len(all) > MaxCalendars {
@@ -208,6 +209,7 @@ func (r *reader) calendars(n rules.Node) {
 	for _, e := range all {
 		c := &Calendar{Name: e.Key, Location: time.UTC, Holidays: map[Day]bool{}, Worked: map[Day]bool{}, CutOff: endOfDay}
 		c.Weekend[time.Saturday], c.Weekend[time.Sunday] = true, true
+		before := r.Count()
 		for _, f := range r.Mapping(e.Value, "a calendar", []string{"time_zone", "weekend", "holidays", "working_days", "cut_off"}) {
 			switch f.Key {
 			case "time_zone":
@@ -222,7 +224,7 @@ func (r *reader) calendars(n rules.Node) {
 				c.CutOff = r.clock(f.Value)
 			}
 		}
-		if err := c.check(); err != nil {
+		if err := c.check(); err != nil && r.Count() == before {
 			r.Fail(e.At, "%s: %v", e.Key, err)
 		}
 		r.terms.Calendars[e.Key] = c
@@ -306,18 +308,22 @@ func (r *reader) conventionOf(n rules.Node) Convention {
 	return Convention(i)
 }
 
-func (r *reader) defaults(n, body rules.Node) {
+// defaults reads the terms of those that have none of their own. misspelt are keys of the file that may be defaults:.
+func (r *reader) defaults(n, body rules.Node, misspelt int) {
 	r.terms.Merchant.After, r.terms.Channel.After = 1, 1 // T+1 where nothing is said
 	r.terms.Merchant.Convention = r.convention
 	r.terms.Merchant.Method = eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER
-	for _, e := range r.Mapping(n, "defaults", []string{"merchant", "channel"}) {
+	before := r.Count()
+	keys := r.Mapping(n, "defaults", []string{"merchant", "channel"})
+	misspelt += r.Count() - before
+	for _, e := range keys {
 		if e.Key == "merchant" {
-			r.merchant(e.Value, &r.terms.Merchant)
+			misspelt += r.merchant(e.Value, &r.terms.Merchant)
 		} else {
-			r.channel(e.Value, &r.terms.Channel)
+			misspelt += r.channel(e.Value, &r.terms.Channel)
 		}
 	}
-	if r.Err() == nil && (r.terms.Merchant.CutOffs.Calendar == nil || r.terms.Channel.CutOffs.Calendar == nil) {
+	if misspelt == 0 && (r.terms.Merchant.CutOffs.Calendar == nil || r.terms.Channel.CutOffs.Calendar == nil) {
 		if n == nil {
 			n = body
 		}
@@ -329,9 +335,8 @@ func (r *reader) defaults(n, body rules.Node) {
 func (r *reader) schedule(e rules.Entry, at *CutOffs, after *int) bool {
 	switch e.Key {
 	case "calendar":
-		if c := r.calendar(e.Value); c != nil {
-			at.Calendar, at.Minutes = c, c.CutOff
-		}
+		c := r.calendar(e.Value)
+		at.Calendar, at.Minutes = c, c.CutOff
 	case "cut_offs":
 		*at = CutOffs{at.Calendar, at.Minutes, r.every(e.Value)}
 	case "cycle":
@@ -369,14 +374,21 @@ func (r *reader) calendar(n rules.Node) *Calendar {
 	name := r.Text(n, "calendar")
 	c := r.terms.Calendars[name]
 	if c == nil {
-		r.Fail(n, "there is no calendar %q%s", name, rules.Suggest(name, slices.Sorted(maps.Keys(r.terms.Calendars))))
+		if len(r.terms.Calendars) > 0 { // else that has been said
+			r.Fail(n, "there is no calendar %q%s", name, rules.Suggest(name, slices.Sorted(maps.Keys(r.terms.Calendars))))
+		}
+		return &Calendar{Name: name, Location: time.UTC, CutOff: endOfDay} // what is read on is refused in the end
 	}
 	return c
 }
 
-func (r *reader) merchant(n rules.Node, m *Merchant) {
+// merchant reads terms and returns how many of their keys could not be read.
+func (r *reader) merchant(n rules.Node, m *Merchant) (misspelt int) {
 	var cutOff rules.Node
-	for _, e := range r.Mapping(n, "a merchant's terms", []string{"calendar", "cut_off", "cut_offs", "cycle", "convention", "minimum", "reserve", "payout"}) {
+	before := r.Count()
+	keys := r.Mapping(n, "a merchant's terms", []string{"calendar", "cut_off", "cut_offs", "cycle", "convention", "minimum", "reserve", "payout"})
+	misspelt = r.Count() - before
+	for _, e := range keys {
 		switch {
 		case r.schedule(e, &m.CutOffs, &m.After):
 		case e.Key == "cut_off":
@@ -394,11 +406,16 @@ func (r *reader) merchant(n rules.Node, m *Merchant) {
 	if cutOff != nil { // after the calendar, whose own it replaces
 		m.CutOffs.Minutes = r.clock(cutOff)
 	}
+	return misspelt
 }
 
 func (r *reader) reserve(n rules.Node, m *Merchant) {
-	for _, e := range r.Mapping(n, "reserve", []string{"rate", "days"}) {
+	before, said := r.Count(), false
+	keys := r.Mapping(n, "reserve", []string{"rate", "days"})
+	misspelt := r.Count() - before
+	for _, e := range keys {
 		if e.Key == "days" {
+			said = true
 			m.Held = int(r.Integer(e.Value, "days", 1, MaxReserveDays))
 			continue
 		}
@@ -407,8 +424,8 @@ func (r *reader) reserve(n rules.Node, m *Merchant) {
 			r.Fail(e.Value, "reserve: %v", err)
 		}
 	}
-	if m.Reserve > 0 && m.Held == 0 && r.Err() == nil {
-		r.Fail(n, "reserve: say how long it is held: {rate: %q, days: 180}", events.FormatRate(m.Reserve))
+	if m.Reserve > 0 && m.Held == 0 && !said {
+		r.Lacks(n, 1, misspelt, "reserve: say how long it is held: {rate: %q, days: 180}", events.FormatRate(m.Reserve))
 	}
 }
 
@@ -485,9 +502,13 @@ func iban(text string) bool {
 	return rest == 1
 }
 
-func (r *reader) channel(n rules.Node, c *Channel) {
+// channel reads terms and returns how many of their keys could not be read.
+func (r *reader) channel(n rules.Node, c *Channel) (misspelt int) {
 	var cutOff rules.Node
-	for _, e := range r.Mapping(n, "a channel's terms", []string{"calendar", "cut_off", "cut_offs", "cycle", "fee", "pays"}) {
+	before := r.Count()
+	keys := r.Mapping(n, "a channel's terms", []string{"calendar", "cut_off", "cut_offs", "cycle", "fee", "pays"})
+	misspelt = r.Count() - before
+	for _, e := range keys {
 		switch {
 		case r.schedule(e, &c.CutOffs, &c.After):
 		case e.Key == "cut_off":
@@ -511,6 +532,7 @@ func (r *reader) channel(n rules.Node, c *Channel) {
 	if cutOff != nil {
 		c.CutOffs.Minutes = r.clock(cutOff)
 	}
+	return misspelt
 }
 
 // amounts reads an amount for each of some currencies.

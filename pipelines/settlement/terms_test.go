@@ -92,6 +92,35 @@ func TestMistakesInTerms(t *testing.T) {
 	}
 }
 
+// All mistakes of a file are said at once, each once, and nothing that only follows from another.
+func TestAllMistakesInTerms(t *testing.T) {
+	t.Parallel()
+	text := strings.NewReplacer("Asia/Shanghai", "Asia/Shanghia", "modified_following", "modified", "cycle: T+1, minimum", "cycle: D+1, minimum",
+		"{calendar: china, cycle: T+1}", "{calendar: chine, cycle: T+1}", `CNY: "5.00"`, `RMB: "5.00"`, `{rate: "0.05", days: 180}`, `{rate: "0.05", days: 0}`,
+		`account: "6222 0212"`, "account: [6222]", "pays: gross", "pays: all", "T+2", "D+2").Replace(good)
+	_, err := Parse("terms.yaml", []byte(text))
+	wants := []string{`convention: "modified"`, "time_zone", "9:38: cycle", "10:23: there is no calendar", `minimum: "RMB"`, "days is a whole number", "account is one value", "cycle", "pays"}
+	if err == nil || len(strings.Split(err.Error(), "\n")) != len(wants) {
+		t.Fatalf("%d mistakes wanted:\n%v", len(wants), err)
+	}
+	for _, want := range wants {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %s in\n%v", want, err)
+		}
+	}
+	for text, want := range map[string]string{
+		strings.Replace(good, "\ncalendars:", "\ncalendar:", 1):                                  `did you mean calendars?`,
+		strings.Replace(good, "merchant: {calendar:", "merchant: {calender:", 1):                 `did you mean calendar?`,
+		strings.Replace(good, "settlement: house", "settlement: [a]", 1):                         "settlement is one value",
+		strings.Replace(good, `reserve: {rate: "0.05", days`, `reserve: {rate: "0.05", dais`, 1): `did you mean days?`,
+	} {
+		_, err := Parse("terms.yaml", []byte(text))
+		if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s alone", err, want)
+		}
+	}
+}
+
 // The example of the documentation is one.
 func TestDocumentedTerms(t *testing.T) {
 	t.Parallel()

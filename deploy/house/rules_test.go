@@ -110,7 +110,7 @@ rules:
 func (r *running) shadowed(db driver.Conn) {
 	r.t.Helper()
 	const query = `WITH first AS (SELECT topic, partition, min(offset) AS since FROM shadow_verdicts GROUP BY topic, partition),
-		asked AS (SELECT topic, partition, offset, verdict, ruleset FROM payments WHERE type = 'payment.initiated' AND verdict != 'duplicate'
+		asked AS (SELECT topic, partition, offset, verdict, ruleset FROM payments WHERE type IN ('payment.initiated', 'payment.authorized') AND verdict != 'duplicate'
 			UNION ALL SELECT topic, partition, offset, verdict, ruleset FROM loans WHERE type = 'loan.applied' AND verdict != 'duplicate')
 		SELECT
 			(SELECT count() FROM shadow_verdicts), (SELECT uniqExact(topic, partition, offset) FROM shadow_verdicts),

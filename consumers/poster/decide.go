@@ -107,7 +107,7 @@ func (k *knowledge) decide(e *entry, b book, post payments.Postings) string {
 func (k *knowledge) decidePayment(e *entry, b book, post payments.Postings) string {
 	id := e.decision.Event.PaymentID
 	before, posted := k.payment(id), len(b.Posted())
-	code, next := payments.Plan(&e.decision, e.shard, before, post, b.Funds).Post(b.Apply)
+	code, next := e.plan(before, b, post).Post(b.Apply)
 	if next != nil {
 		k.nextPayments[id] = next
 		if before == nil {
@@ -119,6 +119,28 @@ func (k *knowledge) decidePayment(e *entry, b book, post payments.Postings) stri
 		return ledger.OK.String() // also where only what came early moved money
 	}
 	return k.await(e, code)
+}
+
+// plan says what the entry does to its payment. A plan is a function of the decision and the payment, where it asks for nobody's
+// funds: what the dry run planned need not be planned again for the very same payment.
+func (e *entry) plan(before *payments.Payment, b book, post payments.Postings) payments.Step {
+	if p := &e.planned; p.is && p.before == before {
+		return p.step
+	}
+	asked := false
+	step := payments.Plan(&e.decision, e.shard, before, post, func(key ledger.AccountKey) int64 {
+		asked = true
+		return b.Funds(key)
+	})
+	e.planned = planned{!asked, before, step}
+	return step
+}
+
+// planned is what an entry does to a payment.
+type planned struct {
+	is     bool
+	before *payments.Payment
+	step   payments.Step
 }
 
 func (k *knowledge) decideLoan(e *entry, b book) string {

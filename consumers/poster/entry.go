@@ -20,6 +20,8 @@ type entry struct {
 	detail   string // the same for a person
 	shard    int32
 
+	planned planned // of a payment, in this batch
+
 	// What becomes of it.
 	code          string
 	sequence      int64

@@ -338,10 +338,8 @@ func (p *Payment) clearing(c events.Currency) ledger.AccountKey {
 
 // cleared says on which side of the payment a payment channel stands: it pays, or it is paid.
 func (p *Payment) cleared() (pays, paid bool) {
-	if p.accounts != nil { // whichever account is another one with another channel
-		other := *p
-		other.Channel += "+"
-		return other.from() != p.from(), other.to(p.Merchant) != p.to(p.Merchant)
+	if p.accounts != nil {
+		return p.accounts.Cleared(p)
 	}
 	switch p.Purpose {
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TOP_UP:

@@ -72,6 +72,9 @@ type Accounts interface {
 	Payee(p *Payment, merchant string) ledger.AccountKey
 	// Kept is where a dispute keeps the payee's money, in the payee's currency; false: such a payment cannot be disputed.
 	Kept(p *Payment, merchant string) (ledger.AccountKey, bool)
+	// Cleared says on which side a payment channel stands: whether the payer's account, or the payee's, is another one where
+	// another channel carries the payment.
+	Cleared(p *Payment) (pays, paid bool)
 }
 
 // By is the payment with the accounts of postings, as Plan has it for as long as it plans; nil stays nil.

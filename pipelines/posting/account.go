@@ -91,6 +91,9 @@ func (a account) String() string {
 	return a.form.name
 }
 
+// ofChannel says whether the account is that of the payment channel which carries the payment.
+func (a account) ofChannel() bool { return a.form != nil && a.form.name == "clearing" }
+
 // side says whose currency the account has.
 func (a account) side() side {
 	switch {

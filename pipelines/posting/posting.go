@@ -228,6 +228,12 @@ func (r *Rules) Kept(p *payments.Payment, merchant string) (ledger.AccountKey, b
 	return who.kept.key(&cast{r, p, merchant}, payeeCurrency(p)), true
 }
 
+// Cleared is part of payments.Accounts.
+func (r *Rules) Cleared(p *payments.Payment) (pays, paid bool) {
+	who := r.party(p)
+	return who.payer.ofChannel(), who.payee.ofChannel()
+}
+
 // payeeCurrency is what the payee is paid in.
 func payeeCurrency(p *payments.Payment) events.Currency {
 	if p.Exchange == nil {

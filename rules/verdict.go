@@ -1,9 +1,6 @@
 package rules
 
-import (
-	"sluice/schemas/events"
-	eventsv1 "sluice/schemas/events/v1"
-)
+import "sluice/schemas/events"
 
 // Outcome is what a ruleset says of one event. Its slices are the frame's: good until the next Reset.
 //
@@ -33,12 +30,7 @@ func Asks(kind events.Kind) bool {
 // AsksOf says whether an event wants a verdict of every ruleset. Reserves, their release and what a payment channel pays the house are the
 // house's own settlement: nobody asks for them, so they are observed.
 func AsksOf(e *events.Event) bool {
-	switch e.Purpose {
-	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE,
-		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
-		return false
-	}
-	return Asks(e.Kind) && e.Kind != events.PaymentAuthorized
+	return Asks(e.Kind) && e.Kind != events.PaymentAuthorized && !events.HouseOwn(e.Purpose)
 }
 
 // asksOf says whether an event wants a verdict of this ruleset.

@@ -10,6 +10,7 @@ import (
 	"sluice/pipelines/ledger"
 	"sluice/pipelines/lending"
 	"sluice/pipelines/payments"
+	"sluice/pipelines/posting"
 	"sluice/schemas/events"
 	eventsv1 "sluice/schemas/events/v1"
 )
@@ -45,7 +46,7 @@ func ended(life []events.Event) string {
 	for i := range life {
 		entries[i].decision = events.Decision{Event: life[i], Verdict: events.Approve}
 	}
-	decide(entries, k, b, payments.Standard{Fees: payments.StandardFees()})
+	decide(entries, k, b, posting.Standard())
 	balances := map[ledger.AccountKey]int64{}
 	for _, a := range b.Changed() {
 		balances[a.Key] = a.Balance()

@@ -371,3 +371,14 @@ func TestSliceIsTheLargest(t *testing.T) {
 		}
 	})
 }
+
+// What another release, or somebody else, has written on a payment is refused where this one does not understand it, instead of
+// met in the middle of a batch.
+func TestStrangeExtrasAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{`{"exchange":{"currency":"XXX","amount":1,"rate":"1"}}`, `{"exchanges":{}}`, `{`} {
+		if x, err := UnmarshalExtra([]byte(text)); err == nil {
+			t.Errorf("%s is read as %+v", text, x)
+		}
+	}
+}

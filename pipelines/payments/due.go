@@ -3,6 +3,7 @@ package payments
 import (
 	"time"
 
+	"sluice/schemas/events"
 	eventsv1 "sluice/schemas/events/v1"
 )
 
@@ -40,7 +41,7 @@ func (p *Payment) due(before *Payment) time.Time {
 		return p.Dispute.RespondBy
 	case dispute && before != nil && before.Dispute.open() && before.Dispute.State == p.Dispute.State:
 		return before.DueAt
-	case p.Status == Posted && (HouseOwn(p.Purpose) || !pays && !paid): // no channel has anything to settle
+	case p.Status == Posted && (events.HouseOwn(p.Purpose) || !pays && !paid): // no channel has anything to settle
 		return time.Time{}
 	}
 	for _, l := range Limits {

@@ -8,8 +8,8 @@ import (
 	"sluice/schemas/events"
 )
 
-// payeeCurrency is what the payee is paid in.
-func (p *Payment) payeeCurrency() events.Currency {
+// PayeeCurrency is what the payee is paid in.
+func (p *Payment) PayeeCurrency() events.Currency {
 	if p.Exchange == nil {
 		return p.Currency
 	}

@@ -84,7 +84,7 @@ func (c *change) add(debit, credit ledger.AccountKey, amount int64, kind string)
 func (c *change) other(debit, credit ledger.AccountKey, low, high int64, kind string) {
 	if amount := c.p.PayeeAmount(high) - c.p.PayeeAmount(low); amount > 0 {
 		t := c.p.transfer(debit, credit, amount, kind)
-		t.Currency = c.p.payeeCurrency()
+		t.Currency = c.p.PayeeCurrency()
 		c.all = append(c.all, t)
 	}
 }
@@ -94,7 +94,7 @@ func (c *change) pay(amount int64, kind string) {
 	p := c.p
 	c.add(p.from(), p.sink(c.merchant), amount, kind)
 	if p.Exchange != nil {
-		c.other(ledger.FX(p.Shard, p.payeeCurrency()), p.to(c.merchant), c.paid, c.paid+amount, KindExchange)
+		c.other(ledger.FX(p.Shard, p.PayeeCurrency()), p.to(c.merchant), c.paid, c.paid+amount, KindExchange)
 	}
 	c.paid += amount
 }
@@ -105,7 +105,7 @@ func (c *change) payBack(source ledger.AccountKey, amount int64) {
 	if p.Exchange == nil {
 		c.add(source, p.from(), amount, c.kind)
 	} else {
-		c.other(source, ledger.FX(p.Shard, p.payeeCurrency()), c.paid-amount, c.paid, KindExchange)
+		c.other(source, ledger.FX(p.Shard, p.PayeeCurrency()), c.paid-amount, c.paid, KindExchange)
 		c.add(ledger.FX(p.Shard, p.Currency), p.from(), amount, c.kind)
 	}
 	c.paid -= amount

@@ -239,17 +239,6 @@ func ParsePurpose(word string) (eventsv1.PaymentPurpose, bool) {
 	return 0, false
 }
 
-// HouseOwn says whether only the house's own settlement may ask for payments of a purpose: no rule is asked about them, and
-// their events come from sources that begin with HouseSource.
-func HouseOwn(p eventsv1.PaymentPurpose) bool {
-	switch p {
-	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE,
-		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_CLEARING:
-		return true
-	}
-	return false
-}
-
 // HouseSource begins the source of every event that the house itself publishes.
 const HouseSource = "sluice/"
 
@@ -287,7 +276,7 @@ func (p *Payment) to(merchant string) ledger.AccountKey {
 	if p.accounts != nil {
 		return p.accounts.Payee(p, merchant)
 	}
-	c := p.payeeCurrency()
+	c := p.PayeeCurrency()
 	switch p.Purpose {
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER:
 		return ledger.Wallet(p.Counterparty, c)
@@ -307,7 +296,7 @@ func (p *Payment) kept(merchant string) (ledger.AccountKey, bool) {
 	if p.accounts != nil {
 		return p.accounts.Kept(p, merchant)
 	}
-	c := p.payeeCurrency()
+	c := p.PayeeCurrency()
 	switch p.Purpose {
 	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE:
 		return ledger.Disputed(merchant, c), true
@@ -323,17 +312,21 @@ func (p *Payment) account(c events.Currency) ledger.AccountKey {
 	return ledger.CustomerAccount(p.Customer, p.Account, c)
 }
 
-// clearing is the account of the payment channel; where none was named or chosen it is the method's. What enters or leaves a
-// wallet with no other instrument named goes by bank.
+// clearing is the account of the payment channel.
 func (p *Payment) clearing(c events.Currency) ledger.AccountKey {
-	if p.Channel != "" {
-		return ledger.Clearing(p.Channel, p.Shard, c)
+	return ledger.Clearing(p.Carrier(), p.Shard, c)
+}
+
+// Carrier is the payment channel whose clearing account counts; where none was named or chosen it is called as the method. What
+// enters or leaves a wallet with no other instrument named goes by bank.
+func (p *Payment) Carrier() string {
+	switch {
+	case p.Channel != "":
+		return p.Channel
+	case p.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET, p.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_UNSPECIFIED:
+		return MethodName(eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER)
 	}
-	m := p.Method
-	if m == eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET || m == eventsv1.PaymentMethod_PAYMENT_METHOD_UNSPECIFIED {
-		m = eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER
-	}
-	return ledger.Clearing(MethodName(m), p.Shard, c)
+	return MethodName(p.Method)
 }
 
 // cleared says on which side of the payment a payment channel stands: it pays, or it is paid.

@@ -444,7 +444,7 @@ func checkAccounts(t *rapid.T, h *house, p *Payment) {
 			fee += x.Amount
 		}
 	}
-	other := p.payeeCurrency()
+	other := p.PayeeCurrency()
 	frozen := int64(0)
 	if p.Dispute.open() {
 		frozen = p.PayeeAmount(p.Left()+p.Lost) - p.PayeeAmount(p.Left()+p.Lost-p.Dispute.Frozen)

@@ -133,7 +133,7 @@ func (c *plan) step(shard int32) Step {
 		return Step{Code: CodeExists}
 	case e.Kind.Family() != events.Payment:
 		return Step{Code: CodeIgnored}
-	case begins && (HouseOwn(e.Purpose) || strings.HasPrefix(e.PaymentID, HousePayment)) && !strings.HasPrefix(e.Source, HouseSource):
+	case begins && (events.HouseOwn(e.Purpose) || strings.HasPrefix(e.PaymentID, HousePayment)) && !strings.HasPrefix(e.Source, HouseSource):
 		return Step{Code: CodeNotTheHouse}
 	case begins:
 		return c.begin(shard)
@@ -145,7 +145,7 @@ func (c *plan) step(shard int32) Step {
 		return Step{Code: CodeOfAnother}
 	case p.Currency != e.Currency:
 		return Step{Code: CodeCurrency}
-	case HouseOwn(p.Purpose) && !strings.HasPrefix(e.Source, HouseSource):
+	case events.HouseOwn(p.Purpose) && !strings.HasPrefix(e.Source, HouseSource):
 		return Step{Code: CodeNotTheHouse}
 	case e.Kind != events.PaymentRerouted && e.PaymentChannel != "" && p.Channel != "" && e.PaymentChannel != p.Channel:
 		return Step{Code: CodeOtherChannel}
@@ -160,7 +160,7 @@ func (c *plan) begin(shard int32) Step {
 	p := begun(c.d, shard).By(c.post)
 	c.p = p
 	passes := c.d.Verdict == events.Approve ||
-		c.d.Verdict == events.Observed && (c.d.Event.Kind == events.PaymentAuthorized || HouseOwn(p.Purpose))
+		c.d.Verdict == events.Observed && (c.d.Event.Kind == events.PaymentAuthorized || events.HouseOwn(p.Purpose))
 	switch {
 	case !passes:
 		return p.stopped(c.d.Verdict)

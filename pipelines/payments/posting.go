@@ -111,8 +111,8 @@ func (s Standard) fees(all []ledger.Transfer, p *Payment) []ledger.Transfer {
 		if due <= share.Fee {
 			continue
 		}
-		t := p.transfer(p.to(share.Merchant), ledger.Fees(p.Shard, p.payeeCurrency()), due-share.Fee, KindFee)
-		t.Currency = p.payeeCurrency()
+		t := p.transfer(p.to(share.Merchant), ledger.Fees(p.Shard, p.PayeeCurrency()), due-share.Fee, KindFee)
+		t.Currency = p.PayeeCurrency()
 		all = append(all, t)
 		p.Fee += due - share.Fee
 		if len(p.Shares) > 0 {
@@ -127,8 +127,8 @@ func feesBack(p *Payment) []ledger.Transfer {
 	var all []ledger.Transfer
 	for _, share := range p.shares() {
 		if share.Fee > 0 {
-			t := p.transfer(ledger.Fees(p.Shard, p.payeeCurrency()), p.to(share.Merchant), share.Fee, KindFeeReturn)
-			t.Currency = p.payeeCurrency()
+			t := p.transfer(ledger.Fees(p.Shard, p.PayeeCurrency()), p.to(share.Merchant), share.Fee, KindFeeReturn)
+			t.Currency = p.PayeeCurrency()
 			all = append(all, t)
 		}
 	}

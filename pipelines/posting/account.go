@@ -217,7 +217,7 @@ func (a account) key(c *cast, currency events.Currency) ledger.AccountKey {
 	case "points":
 		return ledger.Points(id, currency)
 	case "clearing":
-		return ledger.Clearing(channel(p), p.Shard, currency)
+		return ledger.Clearing(p.Carrier(), p.Shard, currency)
 	case "bank":
 		return ledger.Bank(a.bank, p.Shard, currency)
 	}
@@ -245,30 +245,13 @@ func platform(name string, shard int32, c events.Currency) ledger.AccountKey {
 	return ledger.FX(shard, c)
 }
 
-// channel is the payment channel whose clearing account counts. Where none was named or chosen it is the method's; what enters
-// or leaves a wallet with no other instrument named goes by bank.
-func channel(p *payments.Payment) string {
-	switch {
-	case p.Channel != "":
-		return p.Channel
-	case p.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_WALLET, p.Method == eventsv1.PaymentMethod_PAYMENT_METHOD_UNSPECIFIED:
-		return payments.MethodName(eventsv1.PaymentMethod_PAYMENT_METHOD_BANK_TRANSFER)
-	}
-	return payments.MethodName(p.Method)
-}
-
 // has says whether a payment of a purpose has somebody.
 func has(purpose eventsv1.PaymentPurpose, o owner) bool {
 	switch o {
 	case ofCounterparty:
 		return purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER
 	case ofMerchant:
-		switch purpose {
-		case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT,
-			eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
-			return true
-		}
-		return false
+		return events.PaysMerchant(purpose)
 	}
 	return true
 }

@@ -216,7 +216,7 @@ func (r *Rules) Payer(p *payments.Payment) ledger.AccountKey {
 
 // Payee is part of payments.Accounts.
 func (r *Rules) Payee(p *payments.Payment, merchant string) ledger.AccountKey {
-	return r.party(p).payee.key(&cast{r, p, merchant}, payeeCurrency(p))
+	return r.party(p).payee.key(&cast{r, p, merchant}, p.PayeeCurrency())
 }
 
 // Kept is part of payments.Accounts.
@@ -225,22 +225,11 @@ func (r *Rules) Kept(p *payments.Payment, merchant string) (ledger.AccountKey, b
 	if !who.keeps {
 		return "", false
 	}
-	return who.kept.key(&cast{r, p, merchant}, payeeCurrency(p)), true
+	return who.kept.key(&cast{r, p, merchant}, p.PayeeCurrency()), true
 }
 
 // Cleared is part of payments.Accounts.
 func (r *Rules) Cleared(p *payments.Payment) (pays, paid bool) {
 	who := r.party(p)
 	return who.payer.ofChannel(), who.payee.ofChannel()
-}
-
-// payeeCurrency is what the payee is paid in.
-func payeeCurrency(p *payments.Payment) events.Currency {
-	if p.Exchange == nil {
-		return p.Currency
-	}
-	if c, ok := events.ParseCurrency(p.Exchange.Currency); ok {
-		return c
-	}
-	return p.Currency
 }

@@ -147,7 +147,7 @@ func (w *work) cancelled() bool {
 
 // feesBack gives payees what goes back of their fees. Once a payment is cancelled Fee says what was kept: it stays as it was.
 func (w *work) feesBack(returns int) {
-	cancelled, currency := w.cancelled(), payeeCurrency(w.p)
+	cancelled, currency := w.cancelled(), w.p.PayeeCurrency()
 	for i := range w.parts {
 		back := w.parts[i].returned(w.r.feeBack[returns], w.shareFee(i), cancelled)
 		if back == 0 {
@@ -261,7 +261,7 @@ func (w *work) follow() {
 // fees takes from each payee what is due on all that has been captured for him and does not yet stand. Several fees are one
 // transfer.
 func (w *work) fees(follows []follow) {
-	currency := payeeCurrency(w.p)
+	currency := w.p.PayeeCurrency()
 	for i := range w.parts {
 		stands, due := w.shareFee(i), int64(0)
 		var of *effect
@@ -290,7 +290,7 @@ func (w *work) due(x follow, of *part, fee int64) int64 {
 		amount = of.captured
 	}
 	if x.side == payeeSide {
-		currency, amount = payeeCurrency(w.p), payeeAmount(w.p, amount)
+		currency, amount = w.p.PayeeCurrency(), w.p.PayeeAmount(amount)
 	}
 	exponent := uint8(currency.Exponent())
 	f.Set(amountTerm, rules.Value{Decimal: rules.Decimal{Coefficient: amount, Exponent: exponent}, Known: true})
@@ -319,7 +319,7 @@ func (w *work) post(x follow, of *part, fee int64) {
 	}
 	currency := w.p.Currency
 	if x.side == payeeSide {
-		currency = payeeCurrency(w.p)
+		currency = w.p.PayeeCurrency()
 	}
 	c := cast{w.r, w.p, of.merchant}
 	t := ledger.Transfer{Debit: x.debit.key(&c, currency), Credit: x.credit.key(&c, currency), Currency: currency, Kind: x.kind, Amount: due}
@@ -371,15 +371,4 @@ func (w *work) scene() *frame {
 	f.Set(exchanged, rules.Value{Known: p.Exchange != nil})
 	w.frame = f
 	return f
-}
-
-// payeeAmount is what the payee gets for the first n minor units of a payment: at the stated rate, rounded down, so that parts
-// come to what the whole comes to.
-func payeeAmount(p *payments.Payment, n int64) int64 {
-	if p.Exchange == nil || p.Amount <= 0 || n <= 0 {
-		return n
-	}
-	high, low := bits.Mul64(uint64(p.Exchange.Amount), uint64(min(n, p.Amount)))
-	q, _ := bits.Div64(high, low, uint64(p.Amount))
-	return int64(q)
 }

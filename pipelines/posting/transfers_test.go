@@ -152,7 +152,7 @@ func (l *wholeLife) event(t *rapid.T, first bool) *events.Decision {
 	e.Time, e.RespondBy, e.Evidence = l.now, l.now.Add(48*time.Hour), "file"
 	e.Outcome = eventsv1.DisputeOutcome(rapid.IntRange(1, 2).Draw(t, "outcome"))
 	e.AccountID = rapid.SampledFrom([]string{"", "", "", "savings"}).Draw(t, "account")
-	if payments.HouseOwn(l.purpose) {
+	if events.HouseOwn(l.purpose) {
 		e.Source = payments.HouseSource + "settlement"
 	}
 	if e.Kind == events.PaymentRerouted {

@@ -8,6 +8,7 @@ import (
 
 	"sluice/pipelines/ledger"
 	"sluice/pipelines/payments"
+	"sluice/pipelines/posting"
 	"sluice/schemas/events"
 )
 
@@ -23,13 +24,13 @@ func (b *book) post(e *events.Event) string {
 	b.Advance(0, e.Time)
 	for _, s := range b.Steps()[before:] { // holds that have run out
 		id := payments.HeldBy(s.Pending)
-		b.payments[id] = b.payments[id].Expire(e.Time, payments.Standard{})
+		b.payments[id] = b.payments[id].Expire(e.Time, posting.Standard())
 	}
 	d := &events.Decision{Event: *e, Verdict: events.Observed}
 	if e.Kind == events.PaymentInitiated {
 		d.Verdict = events.Approve
 	}
-	code, next := payments.Plan(d, 0, b.payments[e.PaymentID], payments.Standard{Fees: payments.StandardFees()}, b.Funds).Post(b.apply)
+	code, next := payments.Plan(d, 0, b.payments[e.PaymentID], posting.Standard(), b.Funds).Post(b.apply)
 	if next != nil {
 		b.payments[e.PaymentID] = next
 	}

@@ -329,16 +329,6 @@ func decodePayment(e *Event, env envelope) *Rejection {
 	return paymentFields(e, &m)
 }
 
-// paysMerchant says whether a payment of this purpose is on the account of a merchant.
-func paysMerchant(p eventsv1.PaymentPurpose) bool {
-	switch p {
-	case eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PURCHASE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_PAYOUT,
-		eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE, eventsv1.PaymentPurpose_PAYMENT_PURPOSE_RESERVE_RELEASE:
-		return true
-	}
-	return false
-}
-
 // paymentFields checks a payment's data and lays it flat.
 func paymentFields(e *Event, m *eventsv1.PaymentEvent) *Rejection {
 	e.PaymentID, e.CustomerID, e.AccountID, e.CounterpartyID = m.PaymentId, m.CustomerId, m.AccountId, m.CounterpartyId
@@ -350,7 +340,7 @@ func paymentFields(e *Event, m *eventsv1.PaymentEvent) *Rejection {
 	c.id("customer_id", m.CustomerId, true)
 	c.id("account_id", m.AccountId, false)
 	c.id("counterparty_id", m.CounterpartyId, m.Purpose == eventsv1.PaymentPurpose_PAYMENT_PURPOSE_TRANSFER)
-	c.id("merchant_id", m.MerchantId, paysMerchant(m.Purpose))
+	c.id("merchant_id", m.MerchantId, PaysMerchant(m.Purpose))
 	c.word("channel", m.Channel, false)
 	c.id("device_id", m.DeviceId, false)
 	c.word("reason", m.Reason, false)

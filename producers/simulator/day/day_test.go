@@ -12,6 +12,7 @@ import (
 
 	"sluice/pipelines/ledger"
 	"sluice/pipelines/payments"
+	"sluice/pipelines/posting"
 	"sluice/pipelines/reconcile"
 	"sluice/pipelines/reconcile/statement"
 	"sluice/rules"
@@ -83,7 +84,7 @@ func (h *house) post(t testing.TB, e *events.Event, shard int32) {
 	}
 	before := h.payments[e.PaymentID]
 	h.took = nil
-	_, next := payments.Plan(&events.Decision{Event: *e, Verdict: verdict}, shard, before, payments.Standard{Fees: payments.StandardFees()}, h.book.Funds).Post(
+	_, next := payments.Plan(&events.Decision{Event: *e, Verdict: verdict}, shard, before, posting.Standard(), h.book.Funds).Post(
 		func(linked []ledger.Transfer) ledger.Code { return h.apply(t, linked) })
 	for i := range h.took {
 		h.note(&h.took[i], e)
